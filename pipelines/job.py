@@ -1,0 +1,105 @@
+"""A job: the W&B run of one stage, from its inputs to its outputs.
+
+Stages say what they take and what they make; this module does it through `registry.backend` and knows, besides it, the one
+thing that is about looking rather than about the life of a model: how the SDK wants tables, curves and images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wandb
+from wandb.plot import CustomChart
+
+from registry.backend import Backend, Run
+from registry.records import Version
+
+
+class Job:
+    """What a stage is handed while its run is open."""
+
+    def __init__(self, *, backend: Backend, run: Run) -> None:
+        self._backend = backend
+        self._run = run
+
+    @property
+    def url(self) -> str:
+        return self._run.url
+
+    def take(self, version: Version) -> Path:
+        """Record the version as an input and return the folder with its files (never change them)."""
+        self._run.use(version)
+        return self._backend.download(version)
+
+    def log(self, values: Mapping[str, float], step: int | None = None) -> None:
+        self._run.log(values, step=step)
+
+    def summarise(self, values: Mapping[str, Any]) -> None:
+        """Set the run's headline values."""
+        self._run.summarise(values)
+
+    def make(
+        self,
+        name: str,
+        *,
+        type: str,
+        files: Iterable[tuple[str, Path]],
+        aliases: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        description: str | None = None,
+    ) -> Version:
+        """Log an output; see `registry.backend.Run.output`."""
+        return self._run.output(name, type=type, files=files, aliases=aliases, metadata=metadata, description=description)
+
+    def make_folder(self, name: str, folder: Path, *, type: str, metadata: Mapping[str, Any] | None = None) -> Version:
+        """Log every file of a folder as an output."""
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        return self.make(name, type=type, files=[(str(p.relative_to(folder)), p) for p in paths], metadata=metadata)
+
+    # Pictures
+
+    def table(self, key: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """A table of the run; an array of shape (height, width[, channels]) in a cell is shown as an image."""
+        cells = [[_cell(value) for value in row] for row in rows]
+        self._run.sdk.log({key: wandb.Table(columns=list(columns), data=cells)})
+
+    def confusion_matrix(self, key: str, *, targets: np.ndarray, predictions: np.ndarray, labels: Sequence[str]) -> None:
+        """Counts of predicted against true class; targets and predictions int, shape (n,)."""
+        self._chart(
+            key,
+            wandb.plot.confusion_matrix(
+                y_true=targets.tolist(), preds=predictions.tolist(), class_names=list(labels), title=key
+            ),
+        )
+
+    def lines(self, key: str, *, x: str, y: str, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
+        """One chart with a named curve (xs, ys) each."""
+        table = wandb.Table(columns=[x, y, "class"])
+        for name, (xs, ys) in curves.items():
+            for x_value, y_value in zip(xs, ys, strict=True):
+                table.add_data(float(x_value), float(y_value), name)
+        self._chart(
+            key, wandb.plot_table("wandb/area-under-curve/v0", table, {"x": x, "y": y, "class": "class"}, {"title": key})
+        )
+
+    def _chart(self, key: str, chart: CustomChart) -> None:
+        self._run.sdk.log({key: chart})
+
+
+@contextmanager
+def open_job(
+    backend: Backend, *, job_type: str, name: str | None = None, config: Mapping[str, Any] | None = None
+) -> Iterator[Job]:
+    """Open the run of a stage; it is marked failed when the block raises."""
+    with backend.run(job_type=job_type, name=name, config=config) as run:
+        yield Job(backend=backend, run=run)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.ndim >= 2:
+        return wandb.Image(value.squeeze())
+    return value.item() if isinstance(value, np.generic) else value

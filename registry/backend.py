@@ -1,0 +1,425 @@
+"""The one door to the `wandb` SDK: runs, versions, links and aliases go out and come in here, as our own facts.
+
+One code path for every server: the unmodified SDK, told by its own environment variables where to go. Every exception of
+the SDK becomes one of `registry.errors` at this door. The SDK's word for "there is none" is a `ValueError` made on the
+client after the server answered null; everything else (403, 5xx, no answer) is a failed question. The difference decides
+whether a baseline is *provably absent*, so it is kept apart here, and `holder` does not even trust a null: it proves absence
+by listing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import requests
+import wandb
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+
+from registry.embedded import EmbeddedServer
+from registry.errors import BadReference, NotFound, RegError, RemoteProblem, Unauthorised, Unreachable, UsageError
+from registry.records import RunFact, Target, Version
+from registry.references import REGISTRY_PREFIX, Digest, Reference
+from registry.settings import Settings
+
+_ALGORITHMS = {"MANIFEST_MD5": "md5", "MANIFEST_XXH128": "xxh128"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collection:
+    """A collection as a list shows it. `aliases` maps each alias to the number of its version here."""
+
+    path: str
+    name: str
+    type: str
+    versions: int
+    aliases: Mapping[str, int]
+    updated_at: str
+
+
+class Backend:
+    """A reached W&B server. Made by `registry.connection.connect`, which has told the SDK where to go.
+
+    Raises:
+        Unreachable, Unauthorised: no answer, or the key is not accepted.
+    """
+
+    def __init__(self, *, settings: Settings, embedded: EmbeddedServer | None) -> None:
+        self.settings = settings
+        self._embedded = embedded
+        with _translated("reach the W&B server"):
+            wandb.teardown()  # forget settings that an earlier connection in this process left behind
+            self._api = wandb.Api(timeout=30)
+            entity = settings.entity or self._api.default_entity
+        if not entity:
+            raise Unauthorised("the key has no default entity", hint="export WANDB_ENTITY=your-team")
+        self.entity = str(entity)
+        self.project = settings.project
+
+    def close(self) -> None:
+        """Wait for the SDK's own process to have sent everything."""
+        wandb.teardown()
+
+    @property
+    def url(self) -> str:
+        return str(self._api.settings["base_url"])
+
+    @property
+    def where(self) -> str:
+        """Server, entity and project in words."""
+        server = f"the embedded server in {self.settings.home}" if self._embedded else self.url
+        return f"{server}, entity {self.entity}, project {self.project}"
+
+    # Looking
+
+    def resolve(self, reference: Reference, *, type: str | None = None) -> Version:
+        """The version that a reference names now.
+
+        Raises:
+            NotFound: it names nothing; says what there is.
+            BadReference: it names an artifact of another type than `type`.
+        """
+        if reference.digest is not None:
+            version = self._by_digest(reference)
+        else:
+            with _translated(f"look up '{reference}'", hint=self._hint_for_missing(reference)):
+                version = _version(self._api.artifact(self._path(reference)))
+        if type is not None and version.type != type:
+            raise BadReference(f"'{reference}' is a {version.type}, a {type} was expected", hint=f"reg ls --type {type}")
+        return version
+
+    def holder(self, target: Target) -> Version | None:
+        """The version that holds the target's alias now, or None when provably nothing does.
+
+        Raises:
+            NotFound: the registry does not exist.
+            RemoteProblem: the question could not be answered; never None in that case.
+        """
+        with _translated(f"read the alias '{target}'"):
+            registries = list(self._api.registries(filter={"name": target.registry}))
+            if not registries:
+                raise NotFound(
+                    f"registry '{target.registry}' does not exist or this key cannot see it", hint="reg ls --registries"
+                )
+            found = self._api.registries(filter={"name": target.registry}).collections(filter={"name": target.collection})
+            collection = next((c for c in found if c.name == target.collection), None)
+            if collection is None or target.alias not in set(collection.aliases):
+                return None
+            return _version(self._api.artifact(str(target.reference)))
+
+    def versions(self, reference: Reference) -> list[Version]:
+        """All versions of a collection, newest first."""
+        type = self.resolve(reference.at("latest")).type
+        with _translated(f"list the versions of '{reference.path}'"):
+            return [_version(a) for a in self._api.artifacts(type_name=type, name=self._path(reference, tag=False))]
+
+    def collections(self) -> list[Collection]:
+        """The collections of the project, by type and name."""
+        with _translated(f"list the collections of {self.entity}/{self.project}"):
+            try:
+                types = list(self._api.artifact_types(project=f"{self.entity}/{self.project}"))
+            except Exception as exc:
+                if _is_absent(exc):  # a project exists from its first run on; before that it is simply empty
+                    return []
+                raise
+            return [_collection(c) for kind in types for c in kind.collections()]
+
+    def registries(self) -> list[Collection]:
+        """The collections of all registries of the organisation."""
+        with _translated("list the registries"):
+            return [_collection(c) for registry in self._api.registries() for c in registry.collections()]
+
+    def files(self, version: Version) -> dict[str, int | None]:
+        """Names and sizes (bytes; None for a reference of unknown size) of what the version holds."""
+        with _translated(f"list the files of '{version}'"):
+            return {name: entry.size for name, entry in sorted(self._artifact(version).manifest.entries.items())}
+
+    def download(self, version: Version) -> Path:
+        """The folder with the version's files, fetched and verified unless already here; never change it.
+
+        Raises:
+            RemoteProblem: the bytes that arrived do not have the digests that the manifest promises.
+        """
+        folder = self.settings.home / "downloads" / version.digest.algorithm / version.digest.hex
+        if folder.is_dir():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix="incoming-", dir=folder.parent))
+        try:
+            with _translated(f"download '{version}'"):
+                artifact = self._artifact(version)
+                artifact.download(root=str(draft), skip_cache=True)
+                try:
+                    artifact.verify(root=str(draft))
+                except ValueError as exc:
+                    raise RemoteProblem(f"the download of '{version}' is damaged: {exc}", hint="try again") from exc
+            try:
+                draft.rename(folder)  # its existence means complete
+            except OSError:
+                if not folder.is_dir():  # another process was faster
+                    raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        return folder
+
+    # Lineage
+
+    def made_by(self, version: Version) -> RunFact | None:
+        """The run that first logged the version; None when a person made it or the run was deleted."""
+        with _translated(f"ask what made '{version}'"):
+            run = self._artifact(version).logged_by()
+            return _run(run) if run is not None else None
+
+    def used_by(self, version: Version) -> list[RunFact]:
+        with _translated(f"ask what used '{version}'"):
+            return [_run(run) for run in self._artifact(version).used_by()]
+
+    def inputs(self, run: RunFact) -> list[Version]:
+        with _translated(f"ask what run {run.path} used"):
+            return [_version(a) for a in self._api.run(run.path).used_artifacts()]
+
+    def outputs(self, run: RunFact) -> list[Version]:
+        """What the run logged; what the SDK logs for itself (job, code, tables) is left out."""
+        with _translated(f"ask what run {run.path} logged"):
+            logged = [_version(a) for a in self._api.run(run.path).logged_artifacts()]
+        return [version for version in logged if version.type not in {"job", "code", "run_table", "wandb-history"}]
+
+    # Writing
+
+    @contextmanager
+    def run(self, *, job_type: str, name: str | None = None, config: Mapping[str, Any] | None = None) -> Iterator[Run]:
+        """One W&B run for the time of the block: finished, or failed when the block raises.
+
+        Raises:
+            Unreachable: the server went away while the run was being written.
+        """
+        with _translated("start a W&B run"):
+            sdk = wandb.init(
+                entity=self.entity,
+                project=self.project,
+                job_type=job_type,
+                name=name,
+                config=dict(config or {}),
+                reinit="create_new",
+                settings=wandb.Settings(disable_job_creation=True),
+            )
+        exit_code = 1
+        try:
+            yield Run(sdk=sdk, backend=self)
+            exit_code = 0
+        except KeyboardInterrupt:
+            exit_code = 130
+            raise
+        finally:
+            with _translated("finish the W&B run"):
+                sdk.finish(exit_code=exit_code)
+            self._check_alive()
+
+    def ensure_registry(self, name: str) -> None:
+        """Create the registry when the server has none of that name.
+
+        Raises:
+            RemoteProblem: the server refuses, for example because the key may not create registries.
+        """
+        with _translated(f"create the registry '{name}'"):
+            if not list(self._api.registries(filter={"name": name})):
+                self._api.create_registry(name=name, visibility="organization")
+
+    def _check_alive(self) -> None:
+        if self._embedded is not None and not self._embedded.alive:
+            raise Unreachable(
+                "the embedded server ended while the run was being written; what it had acknowledged is kept",
+                hint="run the command again; reg doctor",
+            )
+
+    def _artifact(self, version: Version) -> Any:
+        return self._api.artifact(str(version.reference))
+
+    def _path(self, reference: Reference, *, tag: bool = True) -> str:
+        full = reference.within(entity=self.entity, project=self.project)
+        return str(full) if tag else full.path
+
+    def _by_digest(self, reference: Reference) -> Version:
+        found = next((v for v in self.versions(reference) if v.digest == reference.digest), None)
+        if found is None:
+            raise NotFound(
+                f"no version of '{reference.path}' has the digest {reference.digest}", hint=f"reg ls {reference.path}"
+            )
+        return found
+
+    def _hint_for_missing(self, reference: Reference) -> str:
+        return f"reg ls {reference.path}" if reference.tag != "latest" else "reg ls"
+
+
+class Run:
+    """A W&B run that is being written. `sdk` is the SDK's own object, for the pictures and tables of `pipelines.job`."""
+
+    def __init__(self, *, sdk: Any, backend: Backend) -> None:
+        self.sdk = sdk
+        self._backend = backend
+
+    @property
+    def fact(self) -> RunFact:
+        return RunFact(
+            id=self.sdk.id,
+            entity=self.sdk.entity,
+            project=self.sdk.project,
+            name=self.sdk.name or self.sdk.id,
+            job_type=self.sdk.job_type or "",
+            state="running",
+            url=self.sdk.url or "",
+        )
+
+    def use(self, version: Version) -> None:
+        """Record the version as an input of this run."""
+        with _translated(f"use '{version}'"):
+            self.sdk.use_artifact(self._backend._artifact(version))
+
+    def log(self, values: Mapping[str, Any], *, step: int | None = None) -> None:
+        self.sdk.log(dict(values), step=step)
+
+    def summarise(self, values: Mapping[str, Any]) -> None:
+        """Set the run's headline values."""
+        self.sdk.summary.update(dict(values))
+
+    def output(
+        self,
+        name: str,
+        *,
+        type: str,
+        files: Iterable[tuple[str, Path]],
+        aliases: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        description: str | None = None,
+    ) -> Version:
+        """Log files as a version and wait until the server has all of it.
+
+        Args:
+            name: the collection.
+            type: dataset, model, evaluation or verdict.
+            files: (name inside the artifact, where it lies now); not changed until this returns.
+            aliases: besides `latest`.
+        Returns:
+            The new version, or the one that already had exactly these files.
+        """
+        with _translated(f"log the {type} '{name}'"):
+            artifact = wandb.Artifact(name, type=type, metadata=dict(metadata or {}), description=description)
+            for inside, path in files:
+                artifact.add_file(str(path), name=inside, policy="immutable", skip_cache=True)
+            logged = self.sdk.log_artifact(artifact, aliases=list(aliases)).wait()
+            return _version(logged)
+
+    def link(self, version: Version, target: Target) -> None:
+        """Link the version into the target's collection and give it the alias, in one operation of the server."""
+        with _translated(f"link '{version}' to '{target}'"):
+            artifact = self._backend._api.artifact(str(version.origin))
+            self.sdk.link_artifact(artifact, f"{REGISTRY_PREFIX}{target.registry}/{target.collection}", aliases=[target.alias])
+
+    def alert(self, title: str, text: str) -> None:
+        self.sdk.alert(title=title, text=text)
+
+    @cached_property
+    def url(self) -> str:
+        return str(self.sdk.url or "")
+
+
+def _version(artifact: Any) -> Version:
+    algorithm = _ALGORITHMS.get(str(getattr(artifact.digest_algorithm, "value", artifact.digest_algorithm)), "md5")
+    return Version(
+        id=artifact.id,
+        entity=artifact.entity,
+        project=artifact.project,
+        name=artifact.name.rpartition(":")[0],
+        index=int(artifact.version.removeprefix("v")),
+        type=artifact.type,
+        digest=Digest(algorithm=algorithm, hex=artifact.digest),
+        size=artifact.size,
+        aliases=tuple(artifact.aliases or ()),
+        tags=tuple(artifact.tags or ()),
+        description=artifact.description,
+        metadata=dict(artifact.metadata or {}),
+        created_at=artifact.created_at,
+        source=Reference(
+            entity=artifact.source_entity,
+            project=artifact.source_project,
+            name=artifact.source_name.rpartition(":")[0],
+            tag=artifact.source_version,
+        ),
+    )
+
+
+def _collection(collection: Any) -> Collection:
+    versions = list(collection.artifacts())
+    return Collection(
+        path=f"{collection.entity}/{collection.project}/{collection.name}",
+        name=collection.name,
+        type=collection.type,
+        versions=len(versions),
+        aliases={alias: int(a.version.removeprefix("v")) for a in versions for alias in a.aliases},
+        updated_at=collection.updated_at or collection.created_at,
+    )
+
+
+def _run(run: Any) -> RunFact:
+    return RunFact(
+        id=run.id,
+        entity=run.entity,
+        project=run.project,
+        name=run.name or run.id,
+        job_type=run.job_type or "",
+        state=run.state or "",
+        url=run.url,
+        created_at=run.created_at or "",
+        user=run.user.username if run.user else "",
+        config=dict(run.config),
+        summary=dict(run.summary),
+    )
+
+
+def _is_absent(error: BaseException) -> bool:
+    """The SDK asked, the server answered, and there is no such thing."""
+    return isinstance(error, wandb.errors.CommError) and isinstance(error.exc, ValueError)
+
+
+@contextmanager
+def _translated(doing: str, *, hint: str | None = None) -> Iterator[None]:
+    """Turn whatever the SDK raises into one of our errors; ours pass through."""
+    try:
+        yield
+    except (RegError, KeyboardInterrupt):
+        raise
+    except Exception as exc:
+        raise _translation(exc, doing, hint) from exc
+
+
+def _translation(error: Exception, doing: str, hint: str | None) -> RegError:
+    cause = getattr(error, "exc", None) or error
+    words = " ".join(str(error).split())
+    if isinstance(error, wandb.errors.AuthenticationError) or "api_key not configured" in words.lower():
+        return Unauthorised(f"cannot {doing}: the server does not accept the key ({words})", hint="export WANDB_API_KEY=...")
+    if isinstance(cause, WandbApiFailedError):
+        status = cause.response.http_status if cause.response is not None else None
+        return _by_status(status or None, f"cannot {doing}: {words}", hint)
+    if isinstance(cause, requests.HTTPError):
+        return _by_status(cause.response.status_code, f"cannot {doing}: {words}", hint)
+    if isinstance(cause, requests.RequestException | ConnectionError | TimeoutError):
+        return Unreachable(f"cannot {doing}: {words}", hint="check WANDB_BASE_URL and the network")
+    if isinstance(cause, wandb.errors.UsageError):
+        return UsageError(f"cannot {doing}: {words}", hint=hint)
+    if isinstance(cause, ValueError):
+        return NotFound(f"cannot {doing}: {words}", hint=hint)
+    return RemoteProblem(f"cannot {doing}: {type(error).__name__}: {words}", hint=hint)
+
+
+def _by_status(status: int | None, message: str, hint: str | None) -> RegError:
+    if status is None or status >= 500 or status in (408, 429):
+        return Unreachable(message, hint="check WANDB_BASE_URL and the network; reg doctor")
+    if status in (401, 403):
+        return Unauthorised(message, hint="check WANDB_API_KEY and what it may do")
+    return NotFound(message, hint=hint) if status == 404 else RemoteProblem(message, hint=hint)

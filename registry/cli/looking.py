@@ -1,0 +1,130 @@
+"""`reg ls`, `reg show`, `reg get`: looking, changing nothing on the server."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from registry.backend import Collection
+from registry.cli.output import table
+from registry.cli.params import FOLDER, REFERENCE, Session, session
+from registry.copying import copy_folder
+from registry.records import RunFact, Version
+from registry.references import Reference
+
+
+@click.command(epilog="Examples: reg ls · reg ls model · reg ls --type dataset · reg ls --registries")
+@click.argument("reference", type=REFERENCE, required=False)
+@click.option("--type", "type_", metavar="TYPE", help="Only collections of this artifact type (dataset, model, …).")
+@click.option("--registries", is_flag=True, help="The collections of all registries instead of the project's.")
+@session
+def ls(session: Session, reference: Reference | None, type_: str | None, registries: bool) -> None:
+    """List the collections of the project, or the versions of REFERENCE's collection."""
+    with session.reading() as backend:
+        if reference is not None:
+            versions = backend.versions(reference)
+            session.output.result({"versions": [version_data(v) for v in versions]}, versions_table(versions))
+            return
+        found = backend.registries() if registries else backend.collections()
+    shown = [c for c in found if type_ is None or c.type == type_]
+    session.output.result({"collections": [dataclasses.asdict(c) for c in shown]}, _collections_table(shown))
+
+
+@click.command(epilog="Examples: reg show model:v3 · reg show wandb-registry-model/model:production --json")
+@click.argument("reference", type=REFERENCE)
+@session
+def show(session: Session, reference: Reference) -> None:
+    """Show one version: what it is, where it came from, what used it, what it holds."""
+    with session.reading() as backend:
+        version = backend.resolve(reference)
+        made_by, used_by = backend.made_by(version), backend.used_by(version)
+        files = backend.files(version)
+    data = {
+        **version_data(version),
+        "description": version.description,
+        "metadata": dict(version.metadata),
+        "made_by": _run_data(made_by) if made_by else None,
+        "used_by": [_run_data(run) for run in used_by],
+        "files": files,
+    }
+    rows = [
+        ("version", str(version.reference)),
+        ("source", str(version.origin) if version.origin != version.reference else None),
+        ("type", version.type),
+        ("digest", str(version.digest)),
+        ("aliases", ", ".join(version.aliases)),
+        ("size", size_text(version.size)),
+        ("created", version.created_at),
+        ("made by", _run_text(made_by) if made_by else "nobody knows"),
+        ("used by", "\n".join(_run_text(run) for run in used_by) or "nobody yet"),
+        ("files", _files_text(files)),
+        ("metadata", yaml.safe_dump(dict(version.metadata), sort_keys=False, allow_unicode=True).strip()),
+    ]
+    session.output.result(data, table(("", str(version)), [row for row in rows if row[1]]))
+
+
+@click.command(epilog="Example: reg get wandb-registry-model/model:production --to served/")
+@click.argument("reference", type=REFERENCE)
+@click.option("--to", "to", type=FOLDER, help="Folder to write into (default: ./NAME-vN).")
+@session
+def get(session: Session, reference: Reference, to: Path | None) -> None:
+    """Download the files of REFERENCE, verified against their digests."""
+    with session.reading() as backend:
+        version = backend.resolve(reference)
+        folder = copy_folder(backend.download(version), to or Path(f"{version.name}-v{version.index}"))
+    session.output.result({**version_data(version), "folder": str(folder)}, f"{version} is in {folder}")
+
+
+def versions_table(versions: list[Version]) -> Any:
+    return table(
+        ("version", "type", "aliases", "#size", "created", "digest"),
+        [(str(v), v.type, ", ".join(v.aliases), size_text(v.size), v.created_at, str(v.digest)[:16]) for v in versions],
+    )
+
+
+def version_data(version: Version) -> dict[str, Any]:
+    """A version as JSON-ready data."""
+    return {
+        "reference": str(version.reference),
+        "source": str(version.origin),
+        "type": version.type,
+        "digest": str(version.digest),
+        "aliases": list(version.aliases),
+        "size": version.size,
+        "created_at": version.created_at,
+    }
+
+
+def size_text(size: int) -> str:
+    """Bytes in the unit that a person would choose."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _files_text(files: dict[str, int | None]) -> str:
+    lines = [name if size is None else f"{name}  {size_text(size)}" for name, size in list(files.items())[:12]]
+    return "\n".join([*lines, f"… and {len(files) - 12} more"] if len(files) > 12 else lines)
+
+
+def _collections_table(collections: list[Collection]) -> Any:
+    rows = []
+    for found in sorted(collections, key=lambda c: (c.type, c.path)):
+        aliases = ", ".join(f"{alias}=v{index}" for alias, index in sorted(found.aliases.items()))
+        rows.append((found.path, found.type, found.versions, aliases, found.updated_at))
+    return table(("collection", "type", "#versions", "aliases", "updated"), rows)
+
+
+def _run_data(run: RunFact) -> dict[str, Any]:
+    return {"path": run.path, "job_type": run.job_type, "name": run.name, "state": run.state, "url": run.url}
+
+
+def _run_text(run: RunFact) -> str:
+    return f"{run.job_type or 'run'} {run.name} ({run.state})"

@@ -1,0 +1,96 @@
+"""The only printer: data on stdout, everything said to a person (notices, progress, hints) on stderr.
+
+With `--json` stdout carries exactly one JSON document with a `schema_version`; without it, tables. rich does the drawing
+and already falls silent or plain when the stream is not a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+OnProgress = Callable[[int, int], None]
+
+
+class Output:
+    """How one command talks.
+
+    Args:
+        as_json: data only, as one JSON document.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def result(self, data: Mapping[str, Any], *shown: RenderableType) -> None:
+        """The answer of the command: `data` with --json, `shown` for people."""
+        if self.as_json:
+            sys.stdout.write(json.dumps({"schema_version": 1, **data}, default=str, allow_nan=True) + "\n")
+            sys.stdout.flush()
+            return
+        console = _console(sys.stdout)
+        for piece in shown:
+            console.print(piece)
+
+    def notice(self, text: str) -> None:
+        """One line to a person about what is going on."""
+        _console(sys.stderr).print(text, style="dim", highlight=False, markup=False)
+
+    def warn(self, text: str) -> None:
+        """One line to a person about something that needs a look."""
+        _console(sys.stderr).print(f"Warning: {text}", style="yellow", highlight=False, markup=False)
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[OnProgress]:
+        """A progress bar on stderr for the time of the block; call the yielded function with (done, total)."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        console = _console(sys.stderr)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task(what, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> RenderableType:
+    """A plain table; a column whose name starts with '#' is numeric and right-aligned."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE, pad_edge=False, show_edge=False)
+    for column in columns:
+        drawn.add_column(column.removeprefix("#"), justify="right" if column.startswith("#") else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row))
+    return drawn
+
+
+def show_error(message: str, *, hint: str | None, exit_code: int, as_json: bool) -> None:
+    """The two lines of a failure on stderr; with --json the same as data on stdout."""
+    if as_json:
+        error = {"message": message, "hint": hint, "exit_code": exit_code}
+        sys.stdout.write(json.dumps({"schema_version": 1, "error": error}) + "\n")
+        sys.stdout.flush()
+        return
+    sys.stderr.write(f"Error: {message}\n" + (f"Hint: {hint}\n" if hint else ""))
+    sys.stderr.flush()
+
+
+def _console(stream: Any) -> Console:
+    from rich.console import Console
+
+    # Piped output has no width of its own; 80 columns would break tables that scripts and CI logs show in full.
+    return Console(file=stream, width=None if stream.isatty() else 200, highlight=False)

@@ -1,0 +1,40 @@
+"""`reg serve`: the embedded server in the foreground, for any wandb script and for other commands of this home."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from registry import settings
+from registry.cli.output import Output
+from registry.server.serving import serve as run_server
+
+_POINTING = """\
+reg server at {url}   (home {home}; stop with Ctrl-C)
+
+Point any wandb script at it:
+  export WANDB_BASE_URL={url}
+  export WANDB_API_KEY=$(cat {key})
+"""
+
+
+@click.command(epilog="Example: reg serve --port 8686")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; other machines need 0.0.0.0.")
+@click.option("--port", default=8686, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def serve(host: str, port: int, debug: bool) -> None:
+    """Run the embedded W&B server in the foreground.
+
+    Plain scripts that `import wandb` work with it unchanged, and every `reg` command of this home uses it while it runs.
+    """
+    output = Output(as_json=False)
+    home = settings.read({}, environment=os.environ, folder=Path.cwd()).home
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        output.warn(f"listening on {host}: everybody who reaches this machine and has a key gets in, unencrypted")
+
+    def ready(url: str) -> None:
+        output.result({}, _POINTING.format(url=url, home=home, key=home / "key"))
+
+    run_server(home, host=host, port=port, on_ready=ready, announce=True)

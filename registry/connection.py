@@ -1,0 +1,78 @@
+"""Reaches the server that the settings name: starts the embedded one if it is that, and tells the SDK where to go.
+
+The SDK is told by its own environment variables, which its child process inherits; they are put back afterwards. The
+embedded server starts while the SDK is being imported: each takes about a second, and every command would wait for both.
+That is why `registry.backend`, which imports the SDK, is imported inside `connect` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from registry.embedded import EmbeddedServer
+from registry.settings import CLOUD, Settings
+
+if TYPE_CHECKING:
+    from registry.backend import Backend
+
+# A server on this machine answers or is gone: waiting minutes for it, as the SDK would for a cloud, helps nobody.
+_LOCAL_PATIENCE = {
+    "WANDB_X_GRAPHQL_RETRY_MAX": "3",
+    "WANDB_X_GRAPHQL_RETRY_WAIT_MAX_SECONDS": "2",
+    "WANDB_X_FILE_STREAM_RETRY_MAX": "3",
+    "WANDB_X_FILE_STREAM_RETRY_WAIT_MAX_SECONDS": "2",
+    "WANDB_X_FILE_TRANSFER_RETRY_MAX": "3",
+    "WANDB_X_FILE_TRANSFER_RETRY_WAIT_MAX_SECONDS": "2",
+    "WANDB_INIT_TIMEOUT": "30",
+}
+
+
+@contextmanager
+def connect(settings: Settings) -> Iterator[Backend]:
+    """A backend for the time of the block.
+
+    Raises:
+        Unreachable, Unauthorised: no answer, or the key is not accepted.
+        RegError: the embedded server cannot start; its own words and exit code.
+    """
+    with ExitStack() as stack:
+        embedded = stack.enter_context(EmbeddedServer(settings.home)) if settings.embedded else None
+        from registry.backend import Backend
+
+        stack.enter_context(environment(settings, embedded))
+        backend = Backend(settings=settings, embedded=embedded)
+        stack.callback(backend.close)
+        yield backend
+
+
+@contextmanager
+def environment(settings: Settings, embedded: EmbeddedServer | None) -> Iterator[None]:
+    """Set the SDK's variables, and put the old ones back."""
+    before = dict(os.environ)
+    os.environ.pop("WANDB_ENTITY", None)  # one that was meant for another server would name nobody on this one
+    os.environ.update(_variables(settings, embedded))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _variables(settings: Settings, embedded: EmbeddedServer | None) -> Mapping[str, str]:
+    wanted = {"WANDB_SILENT": "true", "WANDB_PROJECT": settings.project, "WANDB_CONSOLE": "off"}
+    if settings.entity:
+        wanted["WANDB_ENTITY"] = settings.entity
+    if settings.api_key:
+        wanted["WANDB_API_KEY"] = settings.api_key
+    if embedded is None:
+        return wanted if settings.server == CLOUD else {**wanted, "WANDB_BASE_URL": settings.server}
+    address = embedded.address()
+    files = settings.home / "wandb"
+    files.mkdir(exist_ok=True)
+    places = {f"WANDB_{name}": str(files) for name in ("DIR", "DATA_DIR", "CACHE_DIR", "CONFIG_DIR", "ARTIFACT_DIR")}
+    telemetry_off = {"WANDB_ERROR_REPORTING": "false"}
+    server = {"WANDB_BASE_URL": address.url, "WANDB_API_KEY": address.key}
+    return {**wanted, **places, **_LOCAL_PATIENCE, **telemetry_off, **server}
