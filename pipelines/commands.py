@@ -5,12 +5,12 @@ from __future__ import annotations
 from registry.cli import CommandTable
 
 TABLE: CommandTable = {
-    "dataset": ("pipelines.cli:dataset", "Push, pull, list, show and compare dataset versions."),
-    "train": ("pipelines.cli:train", "Train a model on a dataset version."),
-    "evaluate": ("pipelines.cli:evaluate", "Score a model version with ONNX Runtime."),
-    "gate": ("pipelines.cli:gate", "Judge a model version against a policy; moves nothing."),
-    "promote": ("pipelines.cli:promote", "Move an alias to a model version, if the gate passes."),
-    "doctor": ("pipelines.cli:doctor", "Check this machine, the home and the server."),
+    "dataset": ("pipelines.cli.dataset:dataset", "Push, pull, list, show and compare dataset versions."),
+    "train": ("pipelines.cli.train:train", "Train a model on a dataset version."),
+    "evaluate": ("pipelines.cli.evaluate:evaluate", "Score a model version with ONNX Runtime."),
+    "gate": ("pipelines.cli.promote:gate", "Judge a model version against a policy; moves nothing."),
+    "promote": ("pipelines.cli.promote:promote", "Move an alias to a model version, if the gate passes."),
+    "doctor": ("pipelines.cli.doctor:doctor", "Check this machine, the home and the server."),
     "demo": ("pipelines.demo:demo", "See the whole life of a model, on real data, in two minutes."),
     "init": ("pipelines.starter:init", "Start a project: settings and a policy."),
 }

@@ -58,7 +58,10 @@ _STEPS = (
         says="Candidate and baseline are scored on the same items, in one process. The new one is better, beyond chance.",
         command="reg promote model:v1 --alias production",
     ),
-    Step(says="The same recipe from another seed: different weights, equal quality.", command="reg train --dataset digits:latest --set EQUAL"),
+    Step(
+        says="The same recipe from another seed: different weights, equal quality.",
+        command="reg train --dataset digits:latest --set EQUAL",
+    ),
     Step(
         says="A plain 'greater than' would promote this one half of the time. The gate says that it cannot tell.",
         command="reg promote model:v2 --alias production",
@@ -66,7 +69,10 @@ _STEPS = (
     ),
     Step(says="And a worse one.", command="reg train --dataset digits:latest --set WORSE"),
     Step(says="Refused: 'production' stays where it is.", command="reg promote model:v3 --alias production", ends=Outcome.FAIL),
-    Step(says="Why is this version in production, and on what data?", command="reg lineage wandb-registry-model/model:production --up"),
+    Step(
+        says="Why is this version in production, and on what data?",
+        command="reg lineage wandb-registry-model/model:production --up",
+    ),
     Step(says="Everything is an artifact with versions and aliases.", command="reg ls"),
 )
 
@@ -76,7 +82,9 @@ class DemoFailed(RegError):
 
 
 @click.command(epilog="Examples: reg demo · reg demo --clean")
-@click.option("--home", type=click.Path(path_type=Path, file_okay=False), help="Folder of the demo (default: beside your own home).")
+@click.option(
+    "--home", type=click.Path(path_type=Path, file_okay=False), help="Folder of the demo (default: beside your own home)."
+)
 @click.option("--clean", is_flag=True, help="Only remove what an earlier demo left.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def demo(home: Path | None, clean: bool, debug: bool) -> None:

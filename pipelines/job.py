@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import wandb
-from wandb.plot import CustomChart
+from wandb.plot.custom_chart import CustomChart
 
 from registry.backend import Backend, Run
 from registry.records import Version
@@ -25,6 +25,10 @@ class Job:
     def __init__(self, *, backend: Backend, run: Run) -> None:
         self._backend = backend
         self._run = run
+
+    @property
+    def id(self) -> str:
+        return self._run.fact.id
 
     @property
     def url(self) -> str:
@@ -76,7 +80,7 @@ class Job:
             ),
         )
 
-    def lines(self, key: str, *, x: str, y: str, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
+    def lines(self, key: str, *, x: str, y: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
         """One chart with a named curve (xs, ys) each."""
         table = wandb.Table(columns=[x, y, "class"])
         for name, (xs, ys) in curves.items():

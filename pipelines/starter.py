@@ -19,7 +19,9 @@ _POLICIES = {"cpu": "policy.yaml", "cuda": "policy.production.yaml"}
 
 
 @click.command(epilog="Example: cd my-project && reg init --device cuda")
-@click.option("--device", type=click.Choice(sorted(_POLICIES)), default="cpu", show_default=True, help="Where evaluations count.")
+@click.option(
+    "--device", type=click.Choice(sorted(_POLICIES)), default="cpu", show_default=True, help="Where evaluations count."
+)
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def init(device: str, force: bool, debug: bool) -> None:

@@ -140,6 +140,18 @@ class Backend:
         with _translated(f"list the files of '{version}'"):
             return {name: entry.size for name, entry in sorted(self._artifact(version).manifest.entries.items())}
 
+    def read_file(self, version: Version, name: str) -> bytes:
+        """The content of one small file of a version.
+
+        Raises:
+            NotFound: the version has no such file.
+        """
+        with _translated(f"read '{name}' of '{version}'"), tempfile.TemporaryDirectory() as folder:
+            artifact = self._artifact(version)
+            if name not in artifact.manifest.entries:
+                raise NotFound(f"'{version}' holds no file '{name}'", hint=f"reg show {version.reference}")
+            return Path(artifact.get_entry(name).download(root=folder, skip_cache=True)).read_bytes()
+
     def download(self, version: Version) -> Path:
         """The folder with the version's files, fetched and verified unless already here; never change it.
 
@@ -384,7 +396,7 @@ def _run(run: Any) -> RunFact:
 
 def _is_absent(error: BaseException) -> bool:
     """The SDK asked, the server answered, and there is no such thing."""
-    return isinstance(error, wandb.errors.CommError) and isinstance(error.exc, ValueError)
+    return isinstance(getattr(error, "exc", None) or error, ValueError)
 
 
 @contextmanager
@@ -407,7 +419,8 @@ def _translation(error: Exception, doing: str, hint: str | None) -> RegError:
         status = cause.response.http_status if cause.response is not None else None
         return _by_status(status or None, f"cannot {doing}: {words}", hint)
     if isinstance(cause, requests.HTTPError):
-        return _by_status(cause.response.status_code, f"cannot {doing}: {words}", hint)
+        status = cause.response.status_code if cause.response is not None else None
+        return _by_status(status, f"cannot {doing}: {words}", hint)
     if isinstance(cause, requests.RequestException | ConnectionError | TimeoutError):
         return Unreachable(f"cannot {doing}: {words}", hint="check WANDB_BASE_URL and the network")
     if isinstance(cause, wandb.errors.UsageError):

@@ -9,11 +9,14 @@ Several children on one home are normal; the database decides between them.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import urllib.request
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -120,13 +123,34 @@ def _said(said: dict[str, object]) -> RegError:
     return error
 
 
-def announced(home: Path) -> str | None:
-    """The URL of the `reg serve` that runs for this home, or None."""
+@contextmanager
+def announce(home: Path, url: str) -> Iterator[None]:
+    """Tell other commands of this home where the server listens, for the time of the block."""
+    file = home / ANNOUNCEMENT
+    draft = file.with_name(f"{ANNOUNCEMENT}.{os.getpid()}")
+    draft.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    draft.replace(file)
     try:
-        said = json.loads((home / ANNOUNCEMENT).read_text())
-        with urllib.request.urlopen(f"{said['url']}/healthz", timeout=5) as reply:
-            answer = json.loads(reply.read())
-    except (OSError, ValueError, KeyError, TypeError, urllib.error.URLError):
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def announced(home: Path) -> str | None:
+    """The URL of the `reg serve` that runs for this home, or None.
+
+    A `reg serve` that was killed leaves its announcement behind and another program may have its port by now, so only an
+    answer to this home's key counts.
+    """
+    try:
+        url = str(json.loads((home / ANNOUNCEMENT).read_text())["url"])
+        key = (home / "key").read_text().strip()
+        request = urllib.request.Request(
+            f"{url}/graphql",
+            data=json.dumps({"query": "{ viewer { id } }"}).encode(),
+            headers={"Authorization": f"Basic {b64encode(f'api:{key}'.encode()).decode()}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=5) as reply:
+            return url if json.loads(reply.read())["data"]["viewer"] else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    # Another server may have taken the port since; only one with our home's name is ours.
-    return str(said["url"]) if answer.get("home") == str(home) else None

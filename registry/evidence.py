@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from registry.errors import BadData
+from registry.pairing import Evidence
 from registry.records import Evaluation
 
 EVALUATION = "evaluation.json"
@@ -49,23 +50,11 @@ _LATENCY = pa.schema(
 )
 
 
-class Evidence(NamedTuple):
-    """What one evaluation folder holds.
-
-    `predictions` has a column per field of predictions.parquet, rows in file order: `item` as str objects, `scores` as
-    float32 of shape (n, classes), the others of shape (n,). `timings` are the columns of latency.parquet, or None.
-    """
-
-    evaluation: Evaluation
-    predictions: dict[str, NDArray[Any]]
-    timings: dict[str, NDArray[Any]] | None
-
-
 def write_evaluation(folder: Path, evaluation: Evaluation, predictions: Columns, timings: Columns | None = None) -> Path:
     """Write an evaluation folder, which is created when absent.
 
     Args:
-        predictions: the columns described at `Evidence`.
+        predictions: a column per field of predictions.parquet; `scores` of shape (n, classes), the others of shape (n,).
         timings: the columns of latency.parquet; given exactly when `evaluation.against` is.
     Returns:
         The folder.
@@ -89,6 +78,8 @@ def write_evaluation(folder: Path, evaluation: Evaluation, predictions: Columns,
 def read_evaluation(folder: Path) -> Evidence:
     """Read an evaluation folder and check it against itself.
 
+    Returns:
+        Rows in file order: `item` as str objects, `scores` as float32 of shape (n, classes), the others of shape (n,).
     Raises:
         BadData: a file is absent, truncated or of another form, or the rows and evaluation.json contradict each other.
     """
@@ -109,7 +100,7 @@ def read_evaluation(folder: Path) -> Evidence:
         raw = _read_table(folder / LATENCY, _LATENCY)
         timings = {name: _flat(raw, name) for name in _LATENCY.names}
     _check(folder, evaluation, predictions, timings)
-    return Evidence(evaluation, predictions, timings)
+    return Evidence(evaluation=evaluation, items=predictions, timings=timings)
 
 
 def _read_table(file: Path, schema: pa.Schema) -> pa.Table:
@@ -160,9 +151,8 @@ def _check(folder: Path, evaluation: Evaluation, predictions: Columns, timings: 
         outside = (predictions[name] < 0) | (predictions[name] >= classes)
         if outside.any():
             row = int(outside.argmax())
-            raise BadData(
-                f"{folder}: item '{predictions['item'][row]}' has {name} {predictions[name][row]} of {classes} classes"
-            )
+            item, value = predictions["item"][row], predictions[name][row]
+            raise BadData(f"{folder}: item '{item}' has {name} {value}, outside the {classes} classes it has scores for")
     contradicting = predictions["correct"] != (predictions["label"] == predictions["prediction"])
     if contradicting.any():
         item = predictions["item"][int(contradicting.argmax())]

@@ -23,7 +23,7 @@ from pathlib import Path
 from registry import evidence, gates, verdicts
 from registry.backend import Backend, Run
 from registry.errors import AliasMoved, ApprovalNeeded, EnvironmentProblem, NotFound, RegError, UsageError
-from registry.gates import Evidence
+from registry.gates import Asked, Evidence
 from registry.policy import Policy
 from registry.provenance import Provenance
 from registry.records import Look, Outcome, Override, Pinned, Target, Verdict, Version
@@ -198,6 +198,11 @@ def decide(backend: Backend, question: Question, evaluate: Evaluate | None, *, b
         candidate=candidate.evidence,
         baseline=baseline.evidence if baseline else gates.ABSENT,
         look=look,
+        asked=Asked(
+            candidate=question.candidate.digest,
+            baseline=question.baseline.digest if question.baseline else None,
+            dataset=question.dataset.digest,
+        ),
     )
     verdict = Verdict(
         target=question.target,
@@ -263,10 +268,8 @@ def promote(
 def _allowed(question: Question, verdict: Verdict) -> bool:
     if verdict.override is not None:
         return True
-    outcome, policy = verdict.outcome, question.policy
-    asks = outcome is Outcome.PASS and policy.needs_approval
-    asks = asks or (outcome is Outcome.INCONCLUSIVE and policy.decide.inconclusive == "approve")
-    if asks:
+    outcome = verdict.outcome
+    if question.policy.asks_a_person(outcome, first=question.baseline is None):
         raise ApprovalNeeded(
             f"the gate says {outcome} and the policy asks for a person's approval before '{question.target}' moves",
             hint=f'reg promote {question.candidate.origin} --alias {question.target.alias} --override "approved: why"',

@@ -179,7 +179,8 @@ class Evaluation(Fact):
     """`evaluation.json`: one model, one split of one dataset version, one runtime.
 
     The per-item values stand beside it in predictions.parquet; `latency.parquet` holds the raw timings when two models
-    were timed against each other in interleaved blocks (`against` names the other one).
+    were timed against each other in interleaved blocks (`against` names the other one). `omitted` says of each metric that
+    does not exist on these items why not.
     """
 
     schema_version: Literal[1] = 1
@@ -190,6 +191,7 @@ class Evaluation(Fact):
     by_class: dict[str, dict[str, Metric]] = Field(default_factory=dict)
     latency: tuple[Latency, ...] = ()
     against: Pinned | None = None
+    omitted: dict[str, str] = Field(default_factory=dict)
 
 
 class CheckResult(Fact):

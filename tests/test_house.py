@@ -114,7 +114,11 @@ PURE += ("registry.gates", "registry.lineage", "registry.verdicts")
 def test_the_heart_is_pure(name: str) -> None:
     foreign = {m.split(".")[0] for m, _ in IMPORTS[name]}
     assert foreign & {"os", "pathlib", "io", "socket", "subprocess", "time", "requests", "wandb", "pyarrow"} == set()
-    calls = {n.func.id for n in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    calls = {
+        n.func.id
+        for n in ast.walk(ast.parse(MODULES[name].read_text()))
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+    }
     assert calls & {"open", "print", "input"} == set()
 
 
@@ -127,7 +131,11 @@ def test_one_place_prints() -> None:
 
 
 def test_every_module_says_why_it_exists() -> None:
-    silent = [name for name, path in MODULES.items() if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))]
+    silent = [
+        name
+        for name, path in MODULES.items()
+        if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
     assert silent == []
 
 

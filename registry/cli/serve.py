@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from registry import settings
 from registry.cli.output import Output
+from registry.embedded import announce, announced
+from registry.errors import EnvironmentProblem
 from registry.server.serving import serve as run_server
 
 _POINTING = """\
@@ -34,7 +37,13 @@ def serve(host: str, port: int, debug: bool) -> None:
     if host not in ("127.0.0.1", "localhost", "::1"):
         output.warn(f"listening on {host}: everybody who reaches this machine and has a key gets in, unencrypted")
 
-    def ready(url: str) -> None:
-        output.result({}, _POINTING.format(url=url, home=home, key=home / "key"))
+    running = announced(home)
+    if running is not None:
+        raise EnvironmentProblem(f"a server for {home} already runs at {running}", hint=f"export WANDB_BASE_URL={running}")
+    with ExitStack() as stack:
 
-    run_server(home, host=host, port=port, on_ready=ready, announce=True)
+        def ready(url: str) -> None:
+            stack.enter_context(announce(home, url))
+            output.result({}, _POINTING.format(url=url, home=home, key=home / "key"))
+
+        run_server(home, host, port, on_ready=ready, stop_with_stdin=False)

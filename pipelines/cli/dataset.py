@@ -1,0 +1,165 @@
+"""`reg dataset push | pull | ls | show | diff`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines import dataset as stage
+from pipelines.data import reading, summary
+from pipelines.data.comparison import DatasetDiff
+from pipelines.data.comparison import diff as compare
+from pipelines.data.options import Options
+from pipelines.data.reading import Inspection
+from pipelines.data.spec import FORMATS, DatasetSpec
+from registry.cli.looking import size_text, version_data, versions_table
+from registry.cli.output import table
+from registry.cli.params import ALIAS, FOLDER, REFERENCE, Session, session
+from registry.copying import copy_folder
+from registry.references import Reference, parse
+
+
+@click.group()
+def dataset() -> None:
+    """Push, pull, list, show and compare dataset versions."""
+
+
+@dataset.command(epilog="Examples: reg dataset push data/ · reg dataset push iris.csv --target species --name iris")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", metavar="NAME", help="Collection (default: name in dataset.yaml, else the folder's name).")
+@click.option("--alias", "aliases", type=ALIAS, multiple=True, help="Alias for the version, besides 'latest'; repeatable.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), help="Format (default: detected).")
+@click.option("--target", metavar="COLUMN", help="Tables: the column to predict.")
+@click.option(
+    "--test-fraction", type=click.FloatRange(0, 1, max_open=True), help="Share to split off when there is no test split."
+)
+@click.option("--seed", type=click.IntRange(0), help="Seed of that split.")
+@session
+def push(
+    session: Session,
+    path: Path,
+    name: str | None,
+    aliases: tuple[str, ...],
+    format_: Any,
+    target: str | None,
+    test_fraction: float | None,
+    seed: int | None,
+) -> None:
+    """Make the files at PATH a dataset version: IDX, image folders, .npz, CSV or Parquet, detected and checked first."""
+    options = Options(name=name, format=format_, target=target, test_fraction=test_fraction, seed=seed)
+    with session.output.progress("reading") as advance:
+        found = reading.inspect(path, options, on_progress=advance)
+    _tell(session, found)
+    with session.writing() as backend:
+        pushed = stage.push(backend, found, aliases=aliases)
+    state = "is new" if pushed.is_new else "is unchanged: these very files were pushed before, no new version was made"
+    description = found.spec.model_dump(mode="json")
+    data = {**version_data(pushed.version), "new": pushed.is_new, "run": pushed.run_url, "description": description}
+    session.output.result(data, f"{pushed.version} {state}")
+
+
+@dataset.command(epilog="Example: reg dataset pull mnist:latest --to data/")
+@click.argument("reference", type=REFERENCE)
+@click.option("--to", "to", type=FOLDER, help="Folder to write into (default: ./NAME).")
+@session
+def pull(session: Session, reference: Reference, to: Path | None) -> None:
+    """Download a dataset version, verified; what comes back is what was pushed."""
+    with session.reading() as backend:
+        version = backend.resolve(reference, type="dataset")
+        folder = copy_folder(backend.download(version), to or Path(version.name))
+    session.output.result({**version_data(version), "folder": str(folder)}, f"{version} is in {folder}")
+
+
+@dataset.command(epilog="Examples: reg dataset ls · reg dataset ls mnist")
+@click.argument("reference", type=REFERENCE, required=False)
+@session
+def ls(session: Session, reference: Reference | None) -> None:
+    """List dataset versions: of one collection, or the newest of each."""
+    with session.reading() as backend:
+        if reference is not None:
+            versions = backend.versions(reference)
+        else:
+            names = [c.path for c in backend.collections() if c.type == "dataset"]
+            versions = [backend.resolve(parse(name)) for name in names]
+    session.output.result({"versions": [version_data(v) for v in versions]}, versions_table(versions))
+
+
+@dataset.command(epilog="Example: reg dataset show mnist:latest")
+@click.argument("reference", type=REFERENCE)
+@session
+def show(session: Session, reference: Reference) -> None:
+    """Show what a dataset version holds: splits, classes, balance, overlap."""
+    with session.reading() as backend:
+        version = backend.resolve(reference, type="dataset")
+        spec = stage.description(backend, version)
+    session.output.result({**version_data(version), "description": spec.model_dump(mode="json")}, *_drawn(spec))
+
+
+@dataset.command(epilog="Example: reg dataset diff mnist:v0 mnist:v1")
+@click.argument("a", type=REFERENCE)
+@click.argument("b", type=REFERENCE)
+@session
+def diff(session: Session, a: Reference, b: Reference) -> None:
+    """Compare two dataset versions item by item, by content: added, removed, relabelled."""
+    with session.reading() as backend:
+        first, second = (backend.resolve(reference, type="dataset") for reference in (a, b))
+        found = compare(*(reading.load(backend.download(version)) for version in (first, second)))
+    counts = (len(found.added), len(found.removed), len(found.relabelled), len(found.moved), found.unchanged)
+    columns = ("#added", "#removed", "#relabelled", "#moved to another split", "#unchanged")
+    pieces = [
+        table(columns, [counts], title=f"{first} → {second}"),
+        *_examples("added", found.added),
+        *_examples("removed", found.removed),
+        *_examples("relabelled", (f"{r.before} {r.label_before} → {r.label_after}" for r in found.relabelled)),
+        *_examples("moved", (f"{m.before} → {m.after}" for m in found.moved)),
+        _balance(found),
+    ]
+    data = {"a": str(first), "b": str(second), **dataclasses.asdict(found)}
+    session.output.result(data, *pieces)
+
+
+def _tell(session: Session, found: Inspection) -> None:
+    """Say what was found before anything is written, and what is wrong with it."""
+    for name, text in summary.facts(found.spec):
+        session.output.notice(f"{name:<8} {text}")
+    for row in summary.rows(found.spec):
+        balance = f"{row.rarest[1]} ({row.rarest[0]}) to {row.commonest[1]} ({row.commonest[0]}) per class"
+        session.output.notice(f"  {row.split}: {row.items:,} items, {balance}")
+    if found.ignored:
+        more = f" and {len(found.ignored) - 3} more" if len(found.ignored) > 3 else ""
+        session.output.notice(f"left behind: {', '.join(found.ignored[:3])}{more}")
+    for warning in summary.warnings(found.spec):
+        session.output.warn(warning)
+
+
+def _drawn(spec: DatasetSpec) -> list[Any]:
+    splits = [(r.split, f"{r.items:,}", r.classes, size_text(r.bytes), r.duplicates) for r in summary.rows(spec)]
+    classes = [(label, *(split.classes[label] for split in spec.splits.values())) for label in spec.labels]
+    return [
+        table(("", spec.name), summary.facts(spec)),
+        "",
+        table(("split", "#items", "#classes", "#decoded", "#duplicates"), splits),
+        "",
+        table(("class", *(f"#{name}" for name in spec.splits)), classes),
+        *(f"Warning: {warning}" for warning in summary.warnings(spec)),
+    ]
+
+
+def _balance(found: DatasetDiff) -> Any:
+    rows = [
+        (split, label, before, after, f"{after - before:+d}")
+        for split, classes in found.balance.items()
+        for label, (before, after) in classes.items()
+        if before != after
+    ]
+    return table(("split", "class", "#before", "#after", "#change"), rows) if rows else "class balance: unchanged"
+
+
+def _examples(what: str, texts: Iterable[str]) -> list[str]:
+    shown = list(islice(texts, 5))
+    return [f"{what}: {', '.join(shown)}"] if shown else []

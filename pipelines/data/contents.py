@@ -1,0 +1,139 @@
+"""Items in memory, and what makes two of them the same: the content, never the name.
+
+A content digest is taken of what a model would see of an item (the decoded pixels, the canonical row without its target), so a
+picture saved twice under two names or a row repeated in another file is found. Class labels are left out on purpose: the same
+picture under two labels is still a leak.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.data.folder import File
+from pipelines.data.spec import Division, ImageInput, Overlap, TableInput
+from pipelines.data.splits import TEST, TRAIN, divide
+
+DIGEST_SIZE = 16
+EXAMPLES = 5
+
+Advance = Callable[[int], None]
+"""Told how many more bytes of the stored data have been read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """The items of one split, in a fixed order.
+
+    Attributes:
+        items: ids `<split>/...`, shape (n,), unicode.
+        inputs: images uint8 (n, height, width, channels), or rows float32 (n, features) with NaN for missing and -1 for an
+            unknown category.
+        targets: class index, int64, shape (n,).
+        digests: computes the content digest of each item, `DIGEST_SIZE` bytes each.
+    """
+
+    name: str
+    items: NDArray[np.str_]
+    inputs: NDArray[Any]
+    targets: NDArray[np.int64]
+    digests: Callable[[], Sequence[bytes]]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+class Source(Protocol):
+    """Data files as one format reads them. Opening is cheap, `read` is not; `input` is known after the first `read`."""
+
+    @property
+    def files(self) -> tuple[File, ...]: ...
+    @property
+    def splits(self) -> tuple[str, ...]: ...
+    @property
+    def division(self) -> Division | None: ...
+    @property
+    def target(self) -> str | None: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def input(self) -> ImageInput | TableInput: ...
+
+    def read(self, split: str, advance: Advance) -> Split: ...
+
+
+class Divided:
+    """Images that came without a test split, behind the split that `reg` makes of them."""
+
+    target = None
+    splits = (TRAIN, TEST)
+
+    def __init__(self, whole: Source, division: Division) -> None:
+        self._whole = whole
+        self._parts: dict[str, Split] = {}
+        self.division = division
+        self.files = whole.files
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._whole.labels
+
+    @property
+    def input(self) -> ImageInput | TableInput:
+        return self._whole.input
+
+    def read(self, split: str, advance: Advance) -> Split:
+        if not self._parts:
+            whole = self._whole.read(TRAIN, advance)
+            digests = whole.digests()
+            sides = divide(digests, whole.targets, test_fraction=self.division.test_fraction, seed=self.division.seed)
+            self._parts = {name: _part(whole, name, positions, digests) for name, positions in sides.items()}
+        return self._parts[split]
+
+
+def _part(whole: Split, name: str, positions: NDArray[np.int64], digests: Sequence[bytes]) -> Split:
+    kept = [digests[position] for position in positions]
+    ids = [f"{name}/{whole.items[position].partition('/')[2]}" for position in positions]
+    return Split(
+        name=name,
+        items=np.array(ids, dtype=np.str_),
+        inputs=whole.inputs[positions],
+        targets=whole.targets[positions],
+        digests=lambda: kept,
+    )
+
+
+def image_digests(images: NDArray[np.uint8]) -> list[bytes]:
+    """Content digests of decoded images of shape (n, height, width, channels): their shape and their pixels."""
+    shape = np.array(images.shape[1:], dtype="<u4").tobytes()
+    rows = np.ascontiguousarray(images).reshape(len(images), math.prod(images.shape[1:]))
+    return [blake2b(row.data, digest_size=DIGEST_SIZE, person=shape).digest() for row in rows]
+
+
+def duplicates(digests: Sequence[bytes]) -> int:
+    """How many items repeat an earlier one of the same split."""
+    return len(digests) - len(set(digests))
+
+
+def overlap(a: str, b: str, contents: Mapping[str, tuple[Sequence[str], Sequence[bytes]]]) -> Overlap | None:
+    """The items of split `b` that split `a` holds too, None when there are none.
+
+    Args:
+        contents: item ids and digests of each split.
+    """
+    first: dict[bytes, str] = {}
+    for item, digest in _pairs(contents[a]):
+        first.setdefault(digest, item)
+    shared = [(first[digest], item) for item, digest in _pairs(contents[b]) if digest in first]
+    return Overlap(a=a, b=b, items=len(shared), examples=tuple(islice(shared, EXAMPLES))) if shared else None
+
+
+def _pairs(content: tuple[Sequence[str], Sequence[bytes]]) -> Iterable[tuple[str, bytes]]:
+    return zip(*content, strict=True)

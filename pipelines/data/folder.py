@@ -1,0 +1,139 @@
+"""The files that a person points at: which belong to the data, which are documents beside it, which are left behind.
+
+Whoever pushes a folder expects that what the file manager shows goes along and what the system drops there does not. A link
+out of the folder is refused rather than followed, because it would carry files into an artifact that nobody pointed at.
+Names are relative to the folder, with `/`, sorted by code point: the order of items never depends on a file system.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pipelines.data.options import FILE, Options, read_options
+from pipelines.data.spec import DESCRIPTION
+from registry.errors import BadData, RegError
+
+_LONGEST = 200
+_JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+_DOCUMENTS = frozenset({"readme", "license", "licence", "notice", "citation", "datasheet"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One file: `name` relative to the folder, `size` in bytes."""
+
+    name: str
+    path: Path
+    size: int
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return PurePosixPath(self.name).parts
+
+    @property
+    def parent(self) -> str:
+        return str(PurePosixPath(self.name).parent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """What was found at a path: candidates for data, documents that go along, and what `dataset.yaml` says.
+
+    `name` is what the data are called when nobody says otherwise. `root` is as the person wrote it, for messages.
+    """
+
+    root: Path
+    name: str
+    files: tuple[File, ...]
+    documents: tuple[File, ...]
+    said: Options
+
+
+def look(path: Path) -> Folder:
+    """List a folder, or the one file that `path` is, with what stands beside it.
+
+    Raises:
+        BadData: nothing is there, it cannot be read, or a link leads out of it.
+    """
+    try:
+        if not path.exists():
+            raise BadData(f"there is nothing at {path}", hint="reg dataset push path/to/data --name mnist")
+    except OSError as exc:
+        raise unreadable(str(path), exc) from exc
+    if path.is_dir():
+        root, files, name = path, list(_walk(path)), path.resolve().name
+    elif path.is_file():
+        root, files, name = path.parent, [_file(path.parent, path)], path.name.partition(".")[0]
+        files += [_file(root, beside) for beside in (root / FILE,) if beside.is_file() and beside != path]
+    else:
+        raise BadData(f"{path} is neither a folder nor a file")
+    said, labels_file = Options(), None
+    if (root / FILE).is_file():
+        said, labels_file = read_options(root / FILE)
+    beside_data = {FILE} | ({labels_file.name} if labels_file else set())
+    if labels_file and labels_file.name not in {file.name for file in files}:
+        files.append(_file(root, labels_file))
+    files = sorted((file for file in files if file.name != DESCRIPTION), key=lambda file: file.name)
+    documents = [file for file in files if file.name in beside_data or _is_document(file)]
+    return Folder(
+        root=root,
+        name=name,
+        files=tuple(file for file in files if file not in documents),
+        documents=tuple(documents),
+        said=said,
+    )
+
+
+def _walk(root: Path) -> Iterator[File]:
+    def refuse(exc: OSError) -> None:
+        raise BadData(f"cannot read the folder {exc.filename}: {exc.strerror}", hint=f"ls -ld '{exc.filename}'") from exc
+
+    for place, folders, names in os.walk(root, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not _is_junk(name))
+        for name in folders:
+            if (link := Path(place, name)).is_symlink():
+                raise BadData(
+                    f"{link} is a link to a folder ({link.readlink()})", hint="copy the folder there, or push it by itself"
+                )
+        for name in names:
+            path = Path(place, name)
+            if _is_junk(name):
+                continue
+            if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+                raise BadData(f"{path} is a link out of the folder, to {path.readlink()}", hint="put a copy of the file there")
+            if path.is_file() or path.is_symlink():
+                yield _file(root, path)
+
+
+def _file(root: Path, path: Path) -> File:
+    name = path.relative_to(root).as_posix()
+    try:
+        name.encode()
+        return File(name=name, path=path, size=path.stat().st_size)
+    except UnicodeEncodeError as exc:
+        raise BadData(f"the name of {os.fsencode(path)!r} is not UTF-8", hint="rename the file") from exc
+    except OSError as exc:
+        raise unreadable(name, exc) from exc
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _JUNK
+
+
+def _is_document(file: File) -> bool:
+    return "/" not in file.name and file.name.partition(".")[0].lower() in _DOCUMENTS
+
+
+def unreadable(name: str, exc: Exception) -> RegError:
+    """What to say when a file's bytes cannot be had or make no sense; the foreign error's first line is the reason."""
+    return BadData(f"{name} cannot be read: {first_line(exc)}", hint="fetch the file again")
+
+
+def first_line(exc: Exception) -> str:
+    """The first line of a foreign error, fit for a terminal: it may quote the bytes that it choked on."""
+    reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+    line = (reason or type(exc).__name__).splitlines()[0].strip().rstrip(".:")
+    return "".join(sign if sign.isprintable() else "?" for sign in line)[:_LONGEST]

@@ -1,0 +1,92 @@
+"""Which format a folder is in, by the names of its files alone, and the way from a format's name to its reader.
+
+A folder is one dataset in one format. Where it could be two, the person is asked: guessing would make the version depend on
+the guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from pipelines.data import idx, image_folders, npz, tables
+from pipelines.data.contents import Divided, Source
+from pipelines.data.folder import File, Folder
+from pipelines.data.options import SEED, TEST_FRACTION, Options
+from pipelines.data.spec import Division, Format
+from pipelines.data.splits import lacks_test
+from registry.errors import BadData
+
+_CLAIMS: Mapping[Format, Callable[[File], bool]] = MappingProxyType(
+    {
+        "idx": idx.claims,
+        "npz": npz.claims,
+        "images": image_folders.claims,
+        "csv": tables.claims_csv,
+        "parquet": tables.claims_parquet,
+    }
+)
+_OPEN_IMAGES: Mapping[Format, Callable[[Sequence[File], Options], Source]] = MappingProxyType(
+    {"idx": idx.open_idx, "npz": npz.open_npz, "images": image_folders.open_images}
+)
+
+
+def open_source(folder: Folder, options: Options) -> tuple[Format, Source]:
+    """Find the data files of a folder and open them; data without a test split get one.
+
+    Raises:
+        BadData: no data, data of several formats or in several folders, or a reader refuses them.
+    """
+    claimed = {format_: [file for file in folder.files if claims(file)] for format_, claims in _CLAIMS.items()}
+    format_ = _the_format(folder, claimed, options.format)
+    files = claimed[format_]
+    if empty := [file.name for file in files if not file.size]:
+        raise BadData(f"{empty[0]} is empty (0 bytes)", hint="fetch the file again, or remove it")
+    if format_ != "images":
+        _check_one_place(files, folder)
+    division = Division(
+        seed=SEED if options.seed is None else options.seed,
+        test_fraction=TEST_FRACTION if options.test_fraction is None else options.test_fraction,
+    )
+    if format_ not in _OPEN_IMAGES:
+        return format_, tables.open_tables(files, options, division)
+    source = _OPEN_IMAGES[format_](files, options)
+    if lacks_test(source.splits) and division.test_fraction:
+        source = Divided(source, division)
+    return format_, source
+
+
+def _the_format(folder: Folder, claimed: Mapping[Format, Sequence[File]], said: Format | None) -> Format:
+    found = [format_ for format_, files in claimed.items() if files]
+    if said in found:
+        return said
+    if said is not None:
+        raise BadData(
+            f"{folder.root} holds no {said} files, only {_listed(folder.files)}", hint="reg dataset push path/to/data"
+        )
+    if not found:
+        raise BadData(
+            f"{folder.root} holds no data that reg knows, only {_listed(folder.files)}"
+            if folder.files
+            else f"{folder.root} is empty",
+            hint="IDX (*-images-idx3-ubyte.gz), folders of images, .npz, .csv and .parquet are known",
+        )
+    if len(found) > 1:
+        kinds = " and ".join(f"{len(claimed[kind])} × {kind} (such as {claimed[kind][0].name})" for kind in found)
+        raise BadData(f"{folder.root} holds {kinds}: which are the data?", hint=f"--format {found[0]}")
+    return found[0]
+
+
+def _check_one_place(files: Sequence[File], folder: Folder) -> None:
+    parents = sorted({file.parent for file in files})
+    if len(parents) > 1:
+        places = [str(folder.root / parent) for parent in parents]
+        raise BadData(
+            f"{folder.root} holds data in {len(places)} folders ({', '.join(places[:3])}): which one is meant?",
+            hint=f"reg dataset push '{places[-1]}'",
+        )
+
+
+def _listed(files: Sequence[File]) -> str:
+    names = ", ".join(file.name for file in files[:3])
+    return f"{names} and {len(files) - 3} more" if len(files) > 3 else names

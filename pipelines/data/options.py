@@ -1,0 +1,158 @@
+"""What a person may say about data that the files do not say themselves: `Options`, and `dataset.yaml` beside the data.
+
+Both say the same things under the same names. An option given to the command wins over the file, the file over what can be
+detected; `None` means "not said". The file travels with the data, so that a pulled dataset can be pushed again.
+
+    name: mnist                  # else the folder's base name
+    format: csv                  # idx, npz, images, csv, parquet
+    task: tabular-classification
+    target: species              # the column to predict
+    drop: [id, comment]          # columns that are no features
+    labels: [setosa, versicolor] # class names in index order, or the name of a file with one per line
+    test_fraction: 0.2           # used only when the data come without a test split; 0 makes none
+    seed: 0
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+
+from pipelines.data.spec import FORMATS, Format, Task
+from registry.errors import BadData
+
+FILE = "dataset.yaml"
+TEST_FRACTION = 0.2
+SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What was said about the data; None where nothing was."""
+
+    name: str | None = None
+    format: Format | None = None
+    task: Task | None = None
+    target: str | None = None
+    drop: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = None
+    test_fraction: float | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.test_fraction is not None and not 0 <= self.test_fraction < 1:
+            raise BadData(
+                f"test_fraction is {self.test_fraction}, a fraction from 0 to below 1 was expected", hint="--test-fraction 0.2"
+            )
+        if self.seed is not None and not 0 <= self.seed < 2**63:
+            raise BadData(f"seed is {self.seed}, a whole number from 0 to below 2^63 was expected", hint="--seed 0")
+        if self.labels is not None and len(set(self.labels)) < len(self.labels):
+            twice = next(label for label in self.labels if self.labels.count(label) > 1)
+            raise BadData(f"labels names '{twice}' twice", hint="labels: [zero, one]")
+
+    def over(self, weaker: Options) -> Options:
+        """These options, and the weaker ones where these say nothing."""
+        said = {key: value for key, value in vars(self).items() if value is not None}
+        return dataclasses.replace(weaker, **said)
+
+
+_KEYS = tuple(field.name for field in dataclasses.fields(Options))
+_CHOICES: Mapping[str, tuple[str, ...]] = {"format": FORMATS, "task": get_args(Task)}
+
+
+def read_options(file: Path) -> tuple[Options, Path | None]:
+    """Read a `dataset.yaml`.
+
+    Returns:
+        What it says, and the file of labels that it names, if it names one.
+    Raises:
+        BadData: not YAML, an unknown key (the nearest known one is the hint), a value of the wrong kind.
+    """
+    content = _content(file)
+    for key in content:
+        if key not in _KEYS:
+            near = difflib.get_close_matches(str(key), _KEYS, n=1)
+            raise BadData(
+                f"{file}: unknown key '{key}'", hint=f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(_KEYS)}"
+            )
+    values = {key: _value(file, key, value) for key, value in content.items() if value is not None}
+    labels_file = None
+    if isinstance(labels := values.get("labels"), str):
+        labels_file = file.parent / labels
+        values["labels"] = _label_names(labels_file, said_by=file)
+    try:
+        return Options(**values), labels_file
+    except BadData as exc:
+        raise BadData(f"{file}: {exc.message}", hint=exc.hint) from exc
+
+
+def _content(file: Path) -> dict[Any, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        raise BadData(f"cannot read {file}: {' '.join(str(exc).split())}") from exc
+    if content is not None and not isinstance(content, dict):
+        raise BadData(f"{file} holds a {type(content).__name__}, keys and values were expected", hint="name: mnist")
+    return content or {}
+
+
+def _value(file: Path, key: str, value: Any) -> Any:
+    match key:
+        case "drop" if _is_texts(value):
+            return tuple(value)
+        case "labels" if isinstance(value, str):
+            return value
+        # YAML reads 0 as a number and no as a boolean: a number is surely meant as its digits, a boolean is a trap.
+        case "labels" if isinstance(value, list) and value and all(type(name) in (str, int) for name in value):
+            return tuple(str(name) for name in value)
+        case "test_fraction" if type(value) in (int, float):
+            return float(value)
+        case "seed" if type(value) is int:
+            return value
+        case "format" | "task" if value in _CHOICES[key]:
+            return value
+        case "name" | "target" if isinstance(value, str):
+            return value
+    raise BadData(f"{file}: {key} is {value!r}, {_WANTED[key]} was expected", hint=_EXAMPLES[key])
+
+
+def _label_names(file: Path, *, said_by: Path) -> tuple[str, ...]:
+    if Path(file).resolve().parent != said_by.parent.resolve():
+        raise BadData(f"{said_by}: labels is '{file}', a file beside it was expected", hint="labels: labels.txt")
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise BadData(f"cannot read {file}, the labels of {said_by}: {exc}", hint="labels: [zero, one]") from exc
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+_WANTED = {
+    "name": "a text",
+    "format": f"one of {', '.join(FORMATS)}",
+    "task": f"one of {', '.join(get_args(Task))}",
+    "target": "the name of a column",
+    "drop": "a list of column names",
+    "labels": "a list of class names or the name of a file",
+    "test_fraction": "a number",
+    "seed": "a whole number from 0",
+}
+_EXAMPLES = {
+    "name": "name: mnist",
+    "format": "format: csv",
+    "task": "task: tabular-classification",
+    "target": "target: label",
+    "drop": "drop: [id]",
+    "labels": "labels: ['no', 'yes']",
+    "test_fraction": "test_fraction: 0.2",
+    "seed": "seed: 0",
+}

@@ -1,0 +1,182 @@
+"""Looking at data before they become an artifact (`inspect`), and opening the artifact afterwards (`load`).
+
+Both find the format and read the splits by the same code, so what was checked and counted is what a model is trained on.
+`inspect` reads everything once and writes nothing; `load` reads a split when it is asked for, in the terms that the
+description recorded, and refuses a folder that is not what its description says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.data.contents import Source, Split, duplicates, overlap
+from pipelines.data.folder import File, look
+from pipelines.data.formats import open_source
+from pipelines.data.options import Options
+from pipelines.data.spec import DESCRIPTION, TASKS, DatasetSpec, SplitSpec
+from registry.errors import BadData, BadReference, UsageError
+from registry.references import parse
+
+OnProgress = Callable[[int, int], None]
+"""Told how many bytes of how many have been read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What a push would make: the description, the files that go into the artifact, and those that stay behind.
+
+    Attributes:
+        files: (name in the artifact, where it is), sorted by name; the description itself is not among them.
+        ignored: names of files that are neither data nor documents.
+    """
+
+    spec: DatasetSpec
+    files: tuple[tuple[str, Path], ...]
+    ignored: tuple[str, ...]
+
+
+class Dataset:
+    """A dataset artifact on this disk; a split is read when it is asked for."""
+
+    def __init__(self, spec: DatasetSpec, source: Source) -> None:
+        self.spec = spec
+        self._source = source
+
+    def split(self, name: str, *, on_progress: OnProgress | None = None) -> Split:
+        """Read one split.
+
+        Raises:
+            UsageError: there is no such split.
+            BadData: the files are not what the description says.
+        """
+        if name not in self.spec.splits:
+            raise UsageError(
+                f"{self.spec.name} has no split '{name}', only {', '.join(self.spec.splits)}",
+                hint=f"--split {[*self.spec.splits][-1]}",
+            )
+        split = self._source.read(name, _Progress(self._source.files, on_progress))
+        wanted, shape = self.spec.splits[name].items, self.spec.input.shape
+        if len(split) != wanted or split.inputs.shape[1:] != shape:
+            found = f"{len(split)} items of the shape {split.inputs.shape[1:]}"
+            raise BadData(f"split '{name}' of {self.spec.name} holds {found}, {DESCRIPTION} says {wanted} of {shape}")
+        return split
+
+
+def inspect(path: Path, options: Options | None = None, *, on_progress: OnProgress | None = None) -> Inspection:
+    """Find out what is at a path: format, splits, classes, counts, shapes, duplicates and leaks.
+
+    Args:
+        path: a folder, or one file.
+        options: what the person said; wins over `dataset.yaml` beside the data.
+    Raises:
+        BadData: the data cannot be used as they are; the message names the file and what is wrong in it.
+        MissingDependency: image files, and Pillow is not installed.
+    """
+    folder = look(path)
+    given = (options or Options()).over(folder.said)
+    name = _name(given.name if given.name is not None else folder.name)
+    format_, source = open_source(folder, given)
+    if given.task is not None and given.task != TASKS[format_]:
+        raise BadData(f"{path} is data for {TASKS[format_]}, not for {given.task}", hint=f"task: {TASKS[format_]}")
+    advance = _Progress(source.files, on_progress)
+    splits: dict[str, SplitSpec] = {}
+    contents: dict[str, tuple[Sequence[str], Sequence[bytes]]] = {}
+    for split in (source.read(part, advance) for part in source.splits):
+        digests = split.digests()
+        splits[split.name] = _described(split, digests, source, path)
+        contents[split.name] = (split.items.tolist(), digests)
+    spec = DatasetSpec(
+        name=name,
+        format=format_,
+        task=TASKS[format_],
+        labels=source.labels,
+        input=source.input,
+        target=source.target,
+        dropped=given.drop or (),
+        division=source.division,
+        splits=splits,
+        overlaps=tuple(found for a, b in combinations(splits, 2) if (found := overlap(a, b, contents))),
+        files=len(source.files),
+        bytes=sum(file.size for file in source.files),
+    )
+    kept = sorted([*source.files, *folder.documents], key=lambda file: file.name)
+    used = {file.name for file in kept}
+    return Inspection(
+        spec=spec,
+        files=tuple((file.name, file.path) for file in kept),
+        ignored=tuple(file.name for file in folder.files if file.name not in used),
+    )
+
+
+def load(folder: Path) -> Dataset:
+    """Open a downloaded dataset artifact.
+
+    Raises:
+        BadData: it has no description, or its files are not those of one.
+    """
+    file = folder / DESCRIPTION
+    try:
+        spec = DatasetSpec.from_json(file.read_text(encoding="utf-8", errors="replace"), file=str(file))
+    except OSError as exc:
+        raise BadData(
+            f"{folder} is no dataset of reg: {DESCRIPTION} cannot be read ({exc.strerror})",
+            hint="reg dataset push path/to/data",
+        ) from exc
+    options = Options(
+        format=spec.format,
+        target=spec.target,
+        drop=spec.dropped,
+        labels=spec.labels,
+        test_fraction=spec.division.test_fraction if spec.division else 0.0,
+        seed=spec.division.seed if spec.division else None,
+    )
+    _, source = open_source(look(folder), options)
+    return Dataset(spec, source)
+
+
+def _described(split: Split, digests: Sequence[bytes], source: Source, path: Path) -> SplitSpec:
+    if not len(split):
+        why = "too few items per class to cut one out" if source.division else "its files hold no items"
+        raise BadData(
+            f"the split '{split.name}' of {path} is empty: {why}", hint="--test-fraction 0.5" if source.division else None
+        )
+    counts = np.bincount(split.targets, minlength=len(source.labels)).tolist()
+    if split.name == source.splits[0] and sum(count > 0 for count in counts) < 2:
+        only = source.labels[int(split.targets[0])]
+        raise BadData(f"all {len(split)} items of the split '{split.name}' of {path} are of one class, '{only}'")
+    return SplitSpec(
+        items=len(split),
+        classes=dict(zip(source.labels, counts, strict=True)),
+        bytes=split.inputs.nbytes,
+        duplicates=duplicates(digests),
+    )
+
+
+def _name(text: str) -> str:
+    try:
+        if parse(text).path == text and "/" not in text:
+            return text
+    except BadReference:
+        pass
+    proposed = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "my-data"
+    raise BadData(f"'{text}' cannot be the name of a dataset", hint=f"--name {proposed}")
+
+
+class _Progress:
+    """Adds up what a source says it has read."""
+
+    def __init__(self, files: Sequence[File], on_progress: OnProgress | None) -> None:
+        self._total = sum(file.size for file in files)
+        self._done = 0
+        self._tell = on_progress
+
+    def __call__(self, size: int) -> None:
+        self._done += size
+        if self._tell is not None:
+            self._tell(self._done, self._total)

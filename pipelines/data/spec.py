@@ -1,0 +1,143 @@
+"""`reg.dataset.json`: what a dataset is, said once, by the files and options alone.
+
+The description is part of the artifact's digest, so it holds no clock, no path outside the data and no user: an unchanged push
+has unchanged bytes. It comes back from anywhere, so reading validates it. Class names stand in class index order: `labels[k]`
+is what a model means by output k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import Field, ValidationError, model_validator
+
+from registry.errors import BadData
+from registry.records import Fact
+
+DESCRIPTION = "reg.dataset.json"
+
+Format = Literal["idx", "npz", "images", "csv", "parquet"]
+Task = Literal["image-classification", "tabular-classification"]
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+TASKS: Mapping[Format, Task] = MappingProxyType(
+    {
+        "idx": "image-classification",
+        "npz": "image-classification",
+        "images": "image-classification",
+        "csv": "tabular-classification",
+        "parquet": "tabular-classification",
+    }
+)
+
+
+class ImageInput(Fact):
+    """Every item is a uint8 image of this shape; channels come last, 1 is grey, 3 RGB, 4 RGBA."""
+
+    kind: Literal["image"] = "image"
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.height, self.width, self.channels)
+
+    def __str__(self) -> str:
+        return f"image {self.height}×{self.width}×{self.channels}, uint8"
+
+
+class Column(Fact):
+    """One feature; `categories` are those of the train split, sorted, and an item holds the index of its own (-1: unknown)."""
+
+    name: str
+    kind: Literal["numeric", "categorical"]
+    categories: tuple[str, ...] = ()
+
+
+class TableInput(Fact):
+    """Every item is a row of float32 features in this order; NaN is a missing value."""
+
+    kind: Literal["table"] = "table"
+    columns: tuple[Column, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.columns),)
+
+    def __str__(self) -> str:
+        categorical = sum(column.kind == "categorical" for column in self.columns)
+        return f"table of {len(self.columns)} columns ({len(self.columns) - categorical} numeric, {categorical} categorical)"
+
+
+class SplitSpec(Fact):
+    """One split: how many items, of which class, their size once decoded, and how many repeat an earlier item of the split."""
+
+    items: int
+    classes: dict[str, int]
+    bytes: int
+    duplicates: int
+
+
+class Overlap(Fact):
+    """Leakage: `items` of split `b` have the very content of an item of split `a`; `examples` are pairs of item ids (a, b)."""
+
+    a: str
+    b: str
+    items: int
+    examples: tuple[tuple[str, str], ...]
+
+
+class Division(Fact):
+    """The split that `reg` made because the data came without one; see `pipelines.data.splits.divide`."""
+
+    seed: int
+    test_fraction: float
+
+
+class DatasetSpec(Fact):
+    """The file `reg.dataset.json`. `files` and `bytes` count the data as stored, descriptions and documents not included."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    format: Format
+    task: Task
+    labels: tuple[str, ...]
+    input: Annotated[ImageInput | TableInput, Field(discriminator="kind")]
+    target: str | None = None
+    dropped: tuple[str, ...] = ()
+    division: Division | None = None
+    splits: dict[str, SplitSpec]
+    overlaps: tuple[Overlap, ...] = ()
+    files: int
+    bytes: int
+
+    @property
+    def items(self) -> int:
+        return sum(split.items for split in self.splits.values())
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        for name, split in self.splits.items():
+            if tuple(split.classes) != self.labels or sum(split.classes.values()) != split.items:
+                raise ValueError(f"the classes of split '{name}' do not add up to its {split.items} items")
+        return self
+
+    def to_json(self) -> str:
+        return self.model_dump_json(indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, file: str = DESCRIPTION) -> DatasetSpec:
+        """Read the description of an artifact.
+
+        Raises:
+            BadData: it is not such a description, or one of a version of `reg` that this one does not know.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as exc:
+            first = exc.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise BadData(f"{file} is not a dataset's description: {where}: {first['msg']}") from exc

@@ -1,0 +1,254 @@
+"""CSV and Parquet: rows of numbers and categories with one column to predict.
+
+The train split decides what a column is: its kind, its categories and their order, the class names. Everything else is read
+in those terms, because that is what a model trained on it will do. In CSV an empty field is a missing value; so are `NA`,
+`NaN` and their kin where the other values are numbers, while among words they stay words (Namibia is `NA`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from hashlib import blake2b
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipelines.data.columns import Place, canonical, class_names, class_order, encoded, feature, known_column, target_column
+from pipelines.data.contents import DIGEST_SIZE, Advance, Split
+from pipelines.data.folder import File, first_line, unreadable
+from pipelines.data.options import Options
+from pipelines.data.spec import Column, Division, TableInput
+from pipelines.data.splits import TEST, TRAIN, divide, in_order, lacks_test, split_named, split_within
+from registry.errors import BadData
+
+_LARGEST_BLOCK = 2**31 - 1
+_CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+_INDEX = "__index_level_"  # what pandas calls an index without a name; no feature
+
+
+def claims_csv(file: File) -> bool:
+    return file.name.lower().endswith(_CSV)
+
+
+def claims_parquet(file: File) -> bool:
+    return file.name.lower().endswith(".parquet")
+
+
+def open_tables(files: Sequence[File], options: Options, division: Division) -> TableSource:
+    """Sort files into splits by a word of their names: `train.csv`, `test-00000-of-00002.parquet`; one file alone is the whole.
+
+    Raises:
+        BadData: several files, and one that says not which split it is.
+    """
+    if len(files) == 1:
+        return TableSource({split_named(_stem(files[0])) or TRAIN: list(files)}, options, division)
+    found: dict[str, list[File]] = {}
+    for file in files:
+        split = split_within(_stem(file))
+        if split is None:
+            train = PurePosixPath(file.name).with_name(f"train{PurePosixPath(file.name).suffix}")
+            raise BadData(
+                f"{file.name} is one of {len(files)} tables, and its name says not which split it is",
+                hint=f"mv '{file.name}' '{train}'",
+            )
+        found.setdefault(split, []).append(file)
+    return TableSource(found, options, division)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """The rows of one split as Arrow read them, from these files in this order."""
+
+    table: Any
+    files: tuple[File, ...]
+    place: Place
+
+    def column(self, name: str) -> Any:
+        """The values of a column as one Arrow array."""
+        return self.table[name].combine_chunks()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sides:
+    """The split that `reg` made of one table: positions by split, and the digests that they were drawn by."""
+
+    positions: Mapping[str, NDArray[np.int64]]
+    digests: Sequence[bytes]
+
+
+class TableSource:
+    """Splits of rows. A split may be spread over several files; its rows are counted on through them."""
+
+    def __init__(self, files: Mapping[str, Sequence[File]], options: Options, division: Division) -> None:
+        self._files = {name: tuple(files[name]) for name in in_order(files)}
+        self._options = options
+        self.division = division if lacks_test(self._files) and division.test_fraction else None
+        self.splits = (TRAIN, TEST) if self.division else tuple(self._files)
+        self.files = tuple(file for some in self._files.values() for file in some)
+        self._told: set[File] = set()
+
+    @cached_property
+    def target(self) -> str:
+        names = [name for name in self._first.table.column_names if name not in self._dropped]
+        return target_column(names, self._options.target, file=self._first.files[0].name)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        names = class_names(self._first.column(self.target), column=self.target, place=self._first.place)
+        return self._options.labels or class_order(names, column=self.target, place=self._first.place)
+
+    @cached_property
+    def input(self) -> TableInput:
+        table = self._first.table
+        return TableInput(columns=self._columns(table.take(self._sides.positions[TRAIN]) if self._sides else table))
+
+    def read(self, split: str, advance: Advance) -> Split:
+        rows = self._first if split == self.splits[0] or self._sides else self._rows(split)
+        advance(sum(file.size for file in rows.files if file not in self._told))
+        self._told.update(rows.files)
+        targets, inputs = self._targets(rows), _matrix(self.input.columns, rows)
+        numbers, digests = np.arange(len(targets)), partial(_digests, self.input.columns, rows, inputs)
+        if self._sides:
+            numbers = self._sides.positions[split]
+            targets, inputs, digests = targets[numbers], inputs[numbers], partial(_some, self._sides.digests, numbers)
+        return Split(
+            name=split,
+            items=np.array([f"{split}/{number}" for number in numbers], dtype=np.str_),
+            inputs=inputs,
+            targets=targets,
+            digests=digests,
+        )
+
+    @cached_property
+    def _first(self) -> _Rows:
+        return _read(next(iter(self._files.values())), texts=())
+
+    @cached_property
+    def _dropped(self) -> tuple[str, ...]:
+        names, file = self._first.table.column_names, self._first.files[0].name
+        return tuple(known_column(names, name, file=file, key="drop") for name in self._options.drop or ())
+
+    @cached_property
+    def _sides(self) -> _Sides | None:
+        if self.division is None:
+            return None
+        columns = self._columns(self._first.table)
+        digests = _digests(columns, self._first, _matrix(columns, self._first))
+        sides = divide(digests, self._targets(self._first), test_fraction=self.division.test_fraction, seed=self.division.seed)
+        return _Sides(positions=sides, digests=digests)
+
+    def _columns(self, train: Any) -> tuple[Column, ...]:
+        """The features of the first split's table; `train` is the part of it that decides the categories."""
+        table, place = self._first.table, self._first.place
+        names = [name for name in table.column_names if name != self.target and name not in self._dropped]
+        if not names:
+            raise BadData(f"{self._first.files[0].name} has no column besides the target '{self.target}'")
+        return tuple(feature(name, table[name].type, train[name], place=place) for name in names)
+
+    def _rows(self, split: str) -> _Rows:
+        train = self._first.table
+        texts = [field.name for field in train.schema if pa.types.is_string(field.type)]
+        rows = _read(self._files[split], texts=texts)
+        wanted, found = set(train.column_names), set(rows.table.column_names)
+        if wanted != found:
+            missing, extra = sorted(wanted - found), sorted(found - wanted)
+            what = f"lacks the column '{missing[0]}' of" if missing else f"has the column '{extra[0]}', which is not in"
+            raise BadData(f"{rows.files[0].name} {what} {self._first.files[0].name}", hint="give all splits the same columns")
+        return rows
+
+    def _targets(self, rows: _Rows) -> NDArray[np.int64]:
+        names = class_names(rows.column(self.target), column=self.target, place=rows.place)
+        unique, codes = np.unique(names, return_inverse=True)
+        index = {label: position for position, label in enumerate(self.labels)}
+        for position, name in enumerate(unique):
+            if str(name) not in index:
+                row = int(np.flatnonzero(codes == position)[0])
+                known = "classes given" if self._options.labels else f"classes of {self._first.files[0].name}"
+                raise BadData(
+                    f"{rows.place.row(row)}: the target '{self.target}' is '{name}', which is none of the {len(index)} {known}",
+                    hint="name every class under 'labels:' in dataset.yaml",
+                )
+        return np.array([index[str(name)] for name in unique], dtype=np.int64)[codes]
+
+
+def _matrix(columns: Sequence[Column], rows: _Rows) -> NDArray[np.float32]:
+    return np.stack([encoded(column, rows.column(column.name), place=rows.place) for column in columns], axis=1)
+
+
+def _digests(columns: Sequence[Column], rows: _Rows, inputs: NDArray[np.float32]) -> list[bytes]:
+    """Content digests of rows: names and values of the features, in the order of their names."""
+    order = sorted(range(len(columns)), key=lambda position: columns[position].name)
+    names = "\0".join(columns[position].name for position in order).encode()
+    person = blake2b(names, digest_size=DIGEST_SIZE).digest()
+    parts = [canonical(columns[position], rows.column(columns[position].name), inputs[:, position]) for position in order]
+    content = np.ascontiguousarray(np.concatenate(parts, axis=1))
+    return [blake2b(row, digest_size=DIGEST_SIZE, person=person).digest() for row in content]
+
+
+def _some(digests: Sequence[bytes], positions: NDArray[np.int64]) -> list[bytes]:
+    return [digests[position] for position in positions]
+
+
+def _read(files: Sequence[File], *, texts: Sequence[str]) -> _Rows:
+    """Read the files of one split, one after the other.
+
+    Args:
+        texts: columns that the train split holds as texts; CSV would take `12` for a number where all values look like it.
+    """
+    tables = [_read_parquet(file) if claims_parquet(file) else _read_csv(file, texts=texts) for file in files]
+    for file, table in zip(files, tables, strict=True):
+        names = table.column_names
+        if doubled := [name for name in names if names.count(name) > 1]:
+            raise BadData(f"{file.name} has {names.count(doubled[0])} columns named '{doubled[0]}'")
+        if "" in names:
+            raise BadData(f"{file.name}: column {names.index('')} has no name", hint="frame.to_csv('data.csv', index=False)")
+        if not table.num_rows:
+            raise BadData(f"{file.name} has no rows")
+    try:
+        whole = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    except pa.ArrowException as exc:
+        raise BadData(f"{', '.join(file.name for file in files)} do not fit together: {first_line(exc)}") from exc
+    ends = np.cumsum([table.num_rows for table in tables]).tolist()
+    return _Rows(table=whole, files=tuple(files), place=Place(tuple(file.name for file in files), tuple(ends)))
+
+
+def _read_csv(file: File, *, texts: Sequence[str]) -> Any:
+    try:
+        with pa.input_stream(file.path, compression="gzip" if file.name.lower().endswith(".gz") else None) as stream:
+            content = stream.read()
+        # One block: a column's type is inferred from the first one only, and the last row may be the one with a decimal point.
+        return pyarrow.csv.read_csv(
+            pa.BufferReader(content),
+            read_options=pyarrow.csv.ReadOptions(block_size=min(max(len(content) + 1, 1024), _LARGEST_BLOCK)),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=_delimiter(file, content), newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string())),
+        )
+    except (pa.ArrowException, OSError, EOFError) as exc:
+        raise BadData(f"{file.name} cannot be read as CSV: {first_line(exc)}", hint=f"head -c 300 '{file.path}'") from exc
+
+
+def _read_parquet(file: File) -> Any:
+    try:
+        with pq.ParquetFile(file.path) as parquet:
+            table = parquet.read()
+    except (pa.ArrowException, OSError, EOFError) as exc:
+        raise unreadable(file.name, exc) from exc
+    return table.drop_columns([name for name in table.column_names if name.startswith(_INDEX)])
+
+
+def _delimiter(file: File, content: bytes) -> str:
+    if file.name.lower().removesuffix(".gz").endswith(".tsv"):
+        return "\t"
+    header = content[: content.find(b"\n") + 1 or None]
+    return ";" if b";" in header and b"," not in header else ","
+
+
+def _stem(file: File) -> str:
+    return file.parts[-1].partition(".")[0]

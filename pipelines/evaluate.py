@@ -1,0 +1,199 @@
+"""The stage `evaluate`: model (and a second one), dataset → evaluation, scored on the graph that would be served.
+
+Two models are scored in one process, on the same items of the same dataset version and in the same kind of session, and
+each gets an evaluation of its own: what is asked of a pair later is answered from the two, item by item. The timings of
+both against each other go into both, seen from either side.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipelines.data.contents import Split
+from pipelines.data.reading import Dataset, load
+from pipelines.figures import pr_curves, roc_curves, worst_mistakes
+from pipelines.job import Job, open_job
+from pipelines.model_files import ModelFile, read_model
+from pipelines.runtime import Session, open_session
+from pipelines.scoring import Evaluated, Timings, evaluate, time_against
+from registry.backend import Backend
+from registry.errors import EvaluationMismatch
+from registry.records import Evaluation, Pinned, Scored, Version
+
+OnProgress = Callable[[int, int], None]
+Progress = Callable[[str], AbstractContextManager[OnProgress]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to evaluate, pinned. `batches` are the sizes at which two models are timed against each other."""
+
+    model: Version
+    dataset: Version
+    split: str
+    device: Literal["auto", "cpu", "cuda"]
+    against: Version | None = None
+    placement: Literal["compute", "any"] = "compute"
+    tf32: bool = False
+    batches: tuple[int, ...] = (1,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """An evaluation as logged; `why_cpu` says why `auto` chose the CPU."""
+
+    version: Version
+    evaluation: Evaluation
+    why_cpu: str | None
+    run_url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    version: Version
+    file: ModelFile
+    session: Session
+
+
+def run(backend: Backend, plan: Plan, *, progress: Progress) -> list[Result]:
+    """Score the plan's models and log one evaluation each; the candidate's comes first.
+
+    Raises:
+        NotFound, BadData: the dataset has no such split, or a file is damaged.
+        EvaluationMismatch: a model knows other classes than the dataset.
+        DeviceUnavailable: `cuda` was asked for and is not really used.
+    """
+    models = [plan.model, *([plan.against] if plan.against is not None else [])]
+    config = {
+        "model": str(plan.model.origin),
+        "model_digest": str(plan.model.digest),
+        "against": str(plan.against.origin) if plan.against else None,
+        "against_digest": str(plan.against.digest) if plan.against else None,
+        "dataset": str(plan.dataset.origin),
+        "dataset_digest": str(plan.dataset.digest),
+        "split": plan.split,
+        "device": plan.device,
+    }
+    name = " against ".join(f"{m.origin.name}:{m.origin.tag}" for m in models)
+    with open_job(backend, job_type="evaluate", name=f"evaluate {name}", config=config) as job:
+        dataset = load(job.take(plan.dataset))
+        split = dataset.split(plan.split)
+        opened = [_open(job, version, dataset, plan) for version in models]
+        timings = _timed(opened, split, plan.batches, progress)
+        return [
+            _evaluate(job, plan, opened, at, split=split, dataset=dataset, timings=timings[at], progress=progress)
+            for at in range(len(opened))
+        ]
+
+
+def _open(job: Job, version: Version, dataset: Dataset, plan: Plan) -> _Opened:
+    folder = job.take(version)
+    file = read_model(folder)
+    if tuple(file.labels) != tuple(dataset.spec.labels):
+        raise EvaluationMismatch(
+            f"'{version}' knows the classes {_few(file.labels)}, '{plan.dataset}' has {_few(dataset.spec.labels)}",
+            hint=f"reg evaluate {version.origin} --dataset NAME",
+        )
+    session = open_session(folder / "model.onnx", device=plan.device, tf32=plan.tf32, placement=plan.placement)
+    return _Opened(version=version, file=file, session=session)
+
+
+def _timed(opened: list[_Opened], split: Split, batches: Sequence[int], progress: Progress) -> list[Timings | None]:
+    if len(opened) == 1:
+        return [None]
+    candidate, baseline = opened
+    with progress("timing both") as advance:
+        timings = time_against(candidate.session, baseline.session, split.inputs, batches=batches, on_progress=advance)
+    return [timings, timings.seen_from_baseline()]
+
+
+def _evaluate(
+    job: Job,
+    plan: Plan,
+    opened: list[_Opened],
+    at: int,
+    *,
+    split: Split,
+    dataset: Dataset,
+    timings: Timings | None,
+    progress: Progress,
+) -> Result:
+    this = opened[at]
+    other = opened[1 - at].version if len(opened) == 2 else None
+    with tempfile.TemporaryDirectory() as folder, progress(f"scoring {this.version}") as advance:
+        done = evaluate(
+            this.session,
+            kind=this.file.scores,
+            inputs=split.inputs,
+            targets=split.targets,
+            items=split.items.tolist(),
+            model=Pinned.of(this.version),
+            dataset=Scored(
+                reference=str(plan.dataset.origin),
+                digest=str(plan.dataset.digest),
+                split=plan.split,
+                items=len(split.items),
+                task=dataset.spec.task,
+                labels=tuple(dataset.spec.labels),
+            ),
+            folder=Path(folder),
+            against=Pinned.of(other) if other else None,
+            timings=timings,
+            on_progress=advance,
+        )
+        runtime = done.evaluation.runtime
+        logged = job.make_folder(
+            f"evaluation-{this.version.origin.name}",
+            Path(folder),
+            type="evaluation",
+            metadata={
+                "model": str(this.version.origin),
+                "model_digest": str(this.version.digest),
+                "dataset": str(plan.dataset.origin),
+                "dataset_digest": str(plan.dataset.digest),
+                "split": plan.split,
+                "against_digest": str(other.digest) if other else None,
+                "device": runtime.device,
+                "fingerprint": runtime.fingerprint,
+                **{name: metric.value for name, metric in done.evaluation.metrics.items()},
+            },
+        )
+    if at == 0:
+        _show(job, done, split, dataset)
+    return Result(
+        version=logged,
+        evaluation=done.evaluation,
+        why_cpu=this.session.why_cpu,
+        run_url=job.url,
+    )
+
+
+def _show(job: Job, done: Evaluated, split: Split, dataset: Dataset) -> None:
+    """What a person looks at on the run's page: headline numbers, confusion matrix, curves, the worst mistakes."""
+    found, labels = done.predictions, dataset.spec.labels
+    job.summarise({name: metric.value for name, metric in done.evaluation.metrics.items()})
+    job.confusion_matrix("confusion_matrix", targets=found.label, predictions=found.prediction, labels=labels)
+    for key, x, y, curves in (
+        ("roc", "false positive rate", "true positive rate", roc_curves(found.label, found.scores, labels)),
+        ("precision_recall", "recall", "precision", pr_curves(found.label, found.scores, labels)),
+    ):
+        job.lines(key, x=x, y=y, curves={name: (curve.x, curve.y) for name, curve in curves.items()})
+    position = {item: at for at, item in enumerate(split.items)}
+    images = split.inputs.ndim == 4
+    job.table(
+        "worst_mistakes",
+        ["item", *(["image"] if images else []), "label", "prediction", "confidence", "nll"],
+        [
+            [m.item, *([split.inputs[position[m.item]]] if images else []), m.label, m.prediction, m.confidence, m.nll]
+            for m in worst_mistakes(found.columns(), labels)
+        ],
+    )
+
+
+def _few(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:5]) + (f", … ({len(labels)})" if len(labels) > 5 else "")

@@ -1,0 +1,32 @@
+"""The stages `gate` and `promote`: `registry.promotion` decides and moves; here is what it may ask this machine for.
+
+A missing evaluation is made on the spot when this machine can meet the policy's runtime, with the baseline scored beside the
+candidate. A machine without torch's company, such as a CI job that only promotes, still judges what others evaluated.
+"""
+
+from __future__ import annotations
+
+from pipelines import evaluate
+from pipelines.evaluate import Plan, Progress
+from registry.backend import Backend
+from registry.promotion import Evaluate, Question
+
+
+def evaluator(backend: Backend, *, progress: Progress) -> Evaluate:
+    """Makes the evaluations that a question needs."""
+
+    def make(question: Question) -> None:
+        runtime = question.policy.runtime
+        plan = Plan(
+            model=question.candidate,
+            against=question.baseline,
+            dataset=question.dataset,
+            split=question.split,
+            device="auto" if runtime.device == "any" else runtime.device,
+            placement=runtime.placement,
+            tf32=runtime.tf32,
+            batches=question.policy.timed_batches or (1,),
+        )
+        evaluate.run(backend, plan, progress=progress)
+
+    return make

@@ -1,0 +1,349 @@
+"""Score a model on items, time it, and write what was seen as an evaluation folder.
+
+Items stay as they are stored (uint8 images) until the session takes them, in batches of a fixed size with a shorter last
+one, and every value is kept per item: a gate pairs two models item by item, so a mean alone is not evidence. Timing has
+two forms. One model alone gets quantiles per batch size. Two models are timed against each other with both sessions alive,
+in short blocks in shuffled order: drift of clocks and neighbours hits both alike, and the raw samples are kept so that
+the ratio's interval can be computed by whoever judges.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines import metrics
+from registry.errors import BadData
+from registry.evidence import write_evaluation
+from registry.records import Evaluation, Latency, Metric, Pinned, Runtime, Scored
+
+OutputKind = Literal["logits", "probabilities"]
+Progress = Callable[[int, int], None]
+
+BATCH_SIZE = 256
+LATENCY_BATCHES = (1, 32, 256)
+# The fewest runs with which a 95 % bound on the quantile exists at all: below, the quantile is NaN, not a guess.
+FEWEST_RUNS = {50: 5, 95: 59, 99: 299}
+_WARM_UP = 10
+
+
+class Scorer(Protocol):
+    """What scoring needs of `pipelines.runtime.Session`; scoring itself never imports onnxruntime."""
+
+    @property
+    def model(self) -> Path: ...
+    @property
+    def runtime(self) -> Runtime: ...
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """The columns of predictions.parquet, rows in the order of the items given.
+
+    `clipped` counts items whose probability of the right class was too small to take a logarithm of; only a graph that
+    gives probabilities can have them.
+    """
+
+    item: NDArray[Any]
+    label: NDArray[np.int32]
+    prediction: NDArray[np.int32]
+    correct: NDArray[np.bool_]
+    nll: NDArray[np.float64]
+    confidence: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    clipped: int = 0
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        return {name: getattr(self, name) for name in ("item", "label", "prediction", "correct", "nll", "confidence", "scores")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timings:
+    """Raw wall times of two models in shuffled blocks: the columns of latency.parquet."""
+
+    role: NDArray[Any]
+    batch: NDArray[np.int32]
+    block: NDArray[np.int32]
+    run: NDArray[np.int32]
+    ms: NDArray[np.float64]
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        return {name: getattr(self, name) for name in ("role", "batch", "block", "run", "ms")}
+
+    def seen_from_baseline(self) -> Timings:
+        """The same samples for the baseline's own evaluation, where it is the candidate and the other the baseline."""
+        other = np.where(self.role == "candidate", "baseline", "candidate").astype(object)
+        return Timings(role=other, batch=self.batch, block=self.block, run=self.run, ms=self.ms)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What `evaluate` made: the folder, its facts and the per-item values."""
+
+    folder: Path
+    evaluation: Evaluation
+    predictions: Predictions
+
+
+def score(
+    session: Scorer,
+    *,
+    kind: OutputKind,
+    inputs: NDArray[Any],
+    targets: NDArray[Any],
+    items: Sequence[str],
+    labels: Sequence[str],
+    batch_size: int = BATCH_SIZE,
+    on_progress: Progress | None = None,
+) -> Predictions:
+    """Score every item once.
+
+    Args:
+        kind: what the graph's scores are.
+        inputs: shape (n, ...), in the graph's own input dtype.
+        targets: class indices, shape (n,).
+        items: n distinct item ids.
+        labels: class names, one per score.
+        on_progress: called with (items done, n) after each batch.
+    Raises:
+        BadData: empty or unequal lengths, an id twice, a target out of range, scores of another width, a score that is
+            not finite, or "probabilities" that are none; the message names the item.
+    """
+    n = len(inputs)
+    ids = _check_items(n, targets, items, classes=len(labels))
+    raw = np.empty((n, len(labels)), dtype=np.float32)
+    for start in range(0, n, batch_size):
+        stop = min(start + batch_size, n)
+        scores = session.run(inputs[start:stop])
+        if scores.shape != (stop - start, len(labels)):
+            found, wanted = list(scores.shape), [stop - start, len(labels)]
+            raise BadData(f"{session.model.name} gave scores of shape {found}, {wanted} are needed (items, classes)")
+        raw[start:stop] = scores
+        if on_progress is not None:
+            on_progress(stop, n)
+    _check_finite(session.model, raw, ids)
+
+    label = np.asarray(targets, dtype=np.int32)
+    rows = np.arange(n)
+    clipped = 0
+    if kind == "logits":
+        log_probability = metrics.log_softmax(raw)
+        probability = np.exp(log_probability)
+        nll = -log_probability[rows, label]
+    else:
+        _check_probabilities(session.model, raw, ids)
+        probability = raw.astype(np.float64)
+        of_label = probability[rows, label]
+        clipped = int((of_label < metrics.CLIP).sum())
+        nll = -np.log(np.clip(of_label, metrics.CLIP, 1.0))
+    # From the raw scores: two logits may differ where their float32 probabilities no longer do.
+    prediction = raw.argmax(axis=1).astype(np.int32)
+    return Predictions(
+        item=ids,
+        label=label,
+        prediction=prediction,
+        correct=label == prediction,
+        nll=nll + 0.0,  # no -0.0 for a certain and right answer
+        confidence=probability[rows, prediction].astype(np.float32),
+        scores=probability.astype(np.float32),
+        clipped=clipped,
+    )
+
+
+def time_alone(
+    session: Scorer,
+    inputs: NDArray[Any],
+    *,
+    batches: Sequence[int] = LATENCY_BATCHES,
+    seconds: float = 2.0,
+    runs: int = 300,
+    on_progress: Progress | None = None,
+) -> tuple[Latency, ...]:
+    """Wall time of one run per batch size, host memory to host memory.
+
+    Args:
+        seconds: time to spend per batch size, beyond which fewer than `runs` runs are made (but 5 at least).
+    Returns:
+        One entry per batch size; a quantile with fewer runs than FEWEST_RUNS is NaN.
+    """
+    found = []
+    for done, size in enumerate(batches, start=1):
+        batch = _batch(inputs, size)
+        allowed = max(5, min(runs, int(seconds / max(_warm_up(session, batch), 1e-9))))
+        ms = np.array([_time(session, batch) for _ in range(allowed)])
+        quantile = {q: float(np.percentile(ms, q)) if len(ms) >= fewest else float("nan") for q, fewest in FEWEST_RUNS.items()}
+        found.append(
+            Latency(
+                batch=size,
+                runs=len(ms),
+                p50_ms=quantile[50],
+                p95_ms=quantile[95],
+                p99_ms=quantile[99],
+                throughput=float(1000 * size * len(ms) / ms.sum()),
+            )
+        )
+        if on_progress is not None:
+            on_progress(done, len(batches))
+    return tuple(found)
+
+
+def time_against(
+    candidate: Scorer,
+    baseline: Scorer,
+    inputs: NDArray[Any],
+    *,
+    batches: Sequence[int] = (1,),
+    blocks: int = 30,
+    runs: int = 20,
+    seconds: float = 20.0,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> Timings:
+    """Time two models against each other: block j holds `runs` runs of each, and a coin decides who goes first.
+
+    Args:
+        seconds: time to spend per batch size; slower models get fewer blocks (8 at least), then fewer runs (5 at least).
+    """
+    coin = np.random.default_rng(seed)
+    sessions = {"candidate": candidate, "baseline": baseline}
+    rows: list[tuple[str, int, int, int, float]] = []
+    for done, size in enumerate(batches):
+        batch = _batch(inputs, size)
+        once = sum(_warm_up(session, batch) for session in sessions.values())
+        many = max(8, min(blocks, int(seconds / (once * runs))))
+        each = max(5, min(runs, int(seconds / (once * many))))
+        for block in range(many):
+            for role in coin.permutation(list(sessions)):
+                rows += [(str(role), size, block, run, _time(sessions[role], batch)) for run in range(each)]
+            if on_progress is not None:
+                on_progress(done * many + block + 1, len(batches) * many)
+    role_, batch_, block_, run_, ms_ = zip(*rows, strict=True)
+    return Timings(
+        role=np.array(role_, dtype=object),
+        batch=np.array(batch_, dtype=np.int32),
+        block=np.array(block_, dtype=np.int32),
+        run=np.array(run_, dtype=np.int32),
+        ms=np.array(ms_, dtype=np.float64),
+    )
+
+
+def evaluate(
+    session: Scorer,
+    *,
+    kind: OutputKind,
+    inputs: NDArray[Any],
+    targets: NDArray[Any],
+    items: Sequence[str],
+    model: Pinned,
+    dataset: Scored,
+    folder: Path,
+    batch_size: int = BATCH_SIZE,
+    latency_batches: Sequence[int] = LATENCY_BATCHES,
+    latency_seconds: float = 2.0,
+    against: Pinned | None = None,
+    timings: Timings | None = None,
+    on_progress: Progress | None = None,
+) -> Evaluated:
+    """Score, measure, time, and write the folder of an `evaluation` artifact.
+
+    Args:
+        dataset: the items' dataset version and split; `labels` name the classes, `items` must be n.
+        against, timings: the other model and the samples of `time_against`; both or neither.
+    Raises:
+        BadData: see `score`.
+    """
+    predictions = score(
+        session,
+        kind=kind,
+        inputs=inputs,
+        targets=targets,
+        items=items,
+        labels=dataset.labels,
+        batch_size=batch_size,
+        on_progress=on_progress,
+    )
+    report = metrics.classification(
+        label=predictions.label,
+        prediction=predictions.prediction,
+        nll=predictions.nll,
+        scores=predictions.scores,
+        labels=dataset.labels,
+    )
+    found = {**report.metrics, "bytes": _count(session.model.stat().st_size, unit="bytes")}
+    if kind == "probabilities":
+        found["nll_clipped"] = _count(predictions.clipped, unit="items")
+    evaluation = Evaluation(
+        model=model,
+        dataset=dataset,
+        runtime=session.runtime,
+        metrics=found,
+        by_class=report.by_class,
+        latency=time_alone(session, inputs, batches=latency_batches, seconds=latency_seconds),
+        against=against,
+        omitted=report.omitted,
+    )
+    write_evaluation(folder, evaluation, predictions.columns(), timings.columns() if timings is not None else None)
+    return Evaluated(folder=folder, evaluation=evaluation, predictions=predictions)
+
+
+def _count(value: int, *, unit: str) -> Metric:
+    return Metric(value=float(value), direction="lower", kind="system", unit=unit, n=1)
+
+
+def _check_items(n: int, targets: NDArray[Any], items: Sequence[str], *, classes: int) -> NDArray[Any]:
+    if not (n == len(targets) == len(items)) or n == 0:
+        raise BadData(f"{n} inputs, {len(targets)} targets and {len(items)} item ids: one of each per item is needed")
+    ids = np.array([str(item) for item in items], dtype=object)
+    distinct, counts = np.unique(ids.astype(str), return_counts=True)
+    if len(distinct) < n:
+        raise BadData(f"item id '{distinct[counts.argmax()]}' occurs {counts.max()} times: items could not be paired")
+    outside = (targets < 0) | (targets >= classes)
+    if outside.any():
+        row = int(outside.argmax())
+        raise BadData(f"item '{ids[row]}' has target {targets[row]}, outside the {classes} classes of the model")
+    return ids
+
+
+def _check_finite(model: Path, scores: NDArray[np.float32], ids: NDArray[Any]) -> None:
+    broken = ~np.isfinite(scores).all(axis=1)
+    if broken.any():
+        row = int(broken.argmax())
+        value = scores[row][~np.isfinite(scores[row])][0]
+        raise BadData(f"{model.name} gave a score of {value} for item '{ids[row]}' ({int(broken.sum())} of {len(ids)} items)")
+
+
+def _check_probabilities(model: Path, scores: NDArray[np.float32], ids: NDArray[Any]) -> None:
+    sums = scores.sum(axis=1, dtype=np.float64)
+    wrong = (scores < 0).any(axis=1) | (np.abs(sums - 1) > 1e-3)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise BadData(
+            f"{model.name} says its scores are probabilities, but those of item '{ids[row]}' add up to {sums[row]:.4g}",
+            hint="set signature.outputs[0].kind to logits in model.yaml, or end the graph with a Softmax",
+        )
+
+
+def _batch(inputs: NDArray[Any], size: int) -> NDArray[Any]:
+    """The first `size` items, from the start again when there are fewer."""
+    return np.ascontiguousarray(inputs[np.arange(size) % len(inputs)])
+
+
+def _warm_up(session: Scorer, batch: NDArray[Any]) -> float:
+    """Run until allocators and clocks have settled, a second at most; the fastest run is the estimate, in seconds."""
+    times: list[float] = []
+    while len(times) < _WARM_UP and (len(times) < 2 or sum(times) < 1000):
+        times.append(_time(session, batch))
+    return min(times) / 1000
+
+
+def _time(session: Scorer, batch: NDArray[Any]) -> float:
+    start = time.perf_counter_ns()
+    session.run(batch)
+    return (time.perf_counter_ns() - start) / 1e6

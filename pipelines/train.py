@@ -1,0 +1,91 @@
+"""The stage `train`: dataset → model: weights, an ONNX graph with its preprocessing, and a file that says how it was made."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.config import TrainConfig
+from pipelines.data import reading
+from pipelines.data.spec import DatasetSpec, ImageInput
+from pipelines.job import open_job
+from pipelines.model_files import ModelFile, write_model
+from pipelines.recipes import Feature, Problem
+from pipelines.training import fit
+from registry.backend import Backend
+from registry.provenance import Provenance
+from registry.records import Pinned, Version
+
+OnProgress = Callable[[int, int], None]
+Progress = Callable[[str], AbstractContextManager[OnProgress]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The model version and what `model.yaml` says about it."""
+
+    version: Version
+    file: ModelFile
+    run_url: str
+
+
+def run(backend: Backend, dataset: Version, config: TrainConfig, *, name: str, by: Provenance, progress: Progress) -> Result:
+    """Train on the dataset's `train` split and log the model.
+
+    Args:
+        name: the collection that the model becomes a version of.
+        by: the commit that goes into `model.yaml`.
+    Raises:
+        BadData: the dataset has no `train` split or is damaged.
+        DeviceUnavailable, BadSettings, ParityFailed: see `pipelines.training.fit` and `pipelines.onnx_export`.
+    """
+    described = {
+        **config.model_dump(mode="json"),
+        "dataset": str(dataset.origin),
+        "dataset_digest": str(dataset.digest),
+    }
+    with open_job(backend, job_type="train", name=f"train {name} on {dataset}", config=described) as job:
+        data = reading.load(job.take(dataset))
+        train = data.split("train")
+        with progress("training") as advance:
+            trained = fit(
+                problem_of(data.spec), config, inputs=train.inputs, targets=train.targets, log=job.log, on_progress=advance
+            )
+        with tempfile.TemporaryDirectory() as folder, progress("exporting"):
+            file = write_model(
+                Path(folder),
+                trained,
+                problem=problem_of(data.spec),
+                config=config,
+                dataset=Pinned.of(dataset),
+                samples=train.inputs,
+                git_commit=by.git_commit,
+                git_dirty=by.dirty,
+            )
+            version = job.make_folder(
+                name,
+                Path(folder),
+                type="model",
+                metadata={
+                    "task": data.spec.task,
+                    "recipe": config.recipe,
+                    "dataset": str(dataset.origin),
+                    "dataset_digest": str(dataset.digest),
+                    "parameters": trained.parameters,
+                    **{f"val_{key}": value for key, value in trained.validation.items()},
+                },
+            )
+        job.summarise({f"best/val_{key}": value for key, value in trained.validation.items()})
+        return Result(version=version, file=file, run_url=job.url)
+
+
+def problem_of(spec: DatasetSpec) -> Problem:
+    """What a recipe needs to know of a dataset before it has seen an item."""
+    if isinstance(spec.input, ImageInput):
+        shape = (spec.input.height, spec.input.width, spec.input.channels)
+        return Problem(task=spec.task, labels=spec.labels, image=shape)
+    features = tuple(Feature(name=c.name, kind=c.kind, categories=c.categories) for c in spec.input.columns)
+    return Problem(task=spec.task, labels=spec.labels, features=features)

@@ -1,0 +1,99 @@
+"""A decision for people (a table of checks and one sentence) and for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.text import Text
+
+from registry.cli.output import table
+from registry.promotion import Decision
+from registry.records import CheckResult, Outcome
+
+_STYLES = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.INCONCLUSIVE: "yellow", Outcome.ERROR: "magenta"}
+
+
+def drawn(decision: Decision) -> list[Any]:
+    """The checks, the answer, and what became of the alias."""
+    verdict, question = decision.verdict, decision.question
+    rows = [
+        (
+            check.id,
+            check.metric + (f" [{check.slice}]" if check.slice else ""),
+            check.test,
+            _number(check.candidate),
+            _number(check.baseline),
+            _difference(check),
+            _number(check.threshold),
+            Text(check.status, style=_STYLES[check.status]),
+        )
+        for check in verdict.judgement.checks
+    ]
+    columns = ("check", "metric", "test", "#candidate", "#baseline", "#difference [interval]", "#threshold", "status")
+    baseline = (
+        f"against {question.baseline.origin.name}:{question.baseline.origin.tag}" if question.baseline else "without a baseline"
+    )
+    title = f"{question.candidate} {baseline}, on {question.dataset} ({question.split})"
+    outcome = Text.assemble((str(verdict.outcome), f"bold {_STYLES[verdict.outcome]}"), f"  {verdict.judgement.reason}")
+    reasons = [
+        Text.assemble((f"  {check.id}: ", "dim"), check.reason)
+        for check in verdict.judgement.checks
+        if check.status is not Outcome.PASS
+    ]
+    notes = [Text(f"  {note}", style="dim") for note in verdict.judgement.notes]
+    return ["", table(columns, rows, title=title), "", outcome, *reasons, *notes, _ending(decision)]
+
+
+def verdict_data(decision: Decision) -> dict[str, Any]:
+    """The verdict as data, with what became of the alias and the exit code."""
+    return {
+        "verdict": decision.verdict.model_dump(mode="json"),
+        "artifact": str(decision.verdict_version.reference) if decision.verdict_version else None,
+        "moved": decision.moved,
+        "holder": str(decision.holder.origin) if decision.holder else None,
+        "run": decision.run_url,
+        "exit_code": exit_code(decision),
+    }
+
+
+def exit_code(decision: Decision) -> int:
+    """0 when the alias moved or the gate passed; otherwise the outcome's own code."""
+    if decision.moved:
+        return 0
+    verdict = decision.verdict
+    if verdict.outcome is Outcome.ERROR and verdict.judgement.environment:
+        return 7
+    return verdict.outcome.exit_code
+
+
+def _ending(decision: Decision) -> Text:
+    target, logged = decision.question.target, decision.verdict_version
+    where = f" (verdict {logged})" if logged else ""
+    if decision.holder is not None:
+        said = " by override" if decision.verdict.override else ""
+        return Text(f"'{target}' is now {decision.question.candidate}{said}{where}", style="bold")
+    held = (
+        f"stays {decision.question.baseline.origin.name}:{decision.question.baseline.origin.tag}"
+        if decision.question.baseline
+        else "stays unset"
+    )
+    return Text(f"'{target}' {held}{where}")
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    if value == int(value) and abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4f}"
+
+
+def _difference(check: CheckResult) -> str:
+    if check.interval is None:
+        return _signed(check.delta)
+    low, high = (_signed(bound) or "…" for bound in check.interval)
+    return f"{_signed(check.delta)} [{low}, {high}]".strip()
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4f}"

@@ -1,0 +1,52 @@
+"""`python -m registry.server`: the embedded server as a child process.
+
+Prints one line of JSON, `{"url": ..., "pid": ...}`, when it answers requests; a failure to start is two lines on standard error
+and an exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from registry.errors import RegError
+from registry.server.app import CRASHED_AFTER_SECONDS
+from registry.server.serving import serve
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m registry.server", description="Serve one home of reg.")
+    parser.add_argument("--home", type=Path, required=True, help="the folder of the data")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=0, help="0 for any free one")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="end with standard input")
+    parser.add_argument(
+        "--crashed-after", type=float, default=CRASHED_AFTER_SECONDS, metavar="SECONDS", help="silence that means a crash"
+    )
+    given = parser.parse_args(arguments)
+
+    def tell(url: str) -> None:
+        sys.stdout.write(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+        sys.stdout.flush()
+
+    try:
+        serve(
+            given.home,
+            given.host,
+            given.port,
+            on_ready=tell,
+            stop_with_stdin=given.until_stdin_closes,
+            crashed_after=given.crashed_after,
+        )
+    except RegError as error:
+        hint = f"\nHint: {error.hint}" if error.hint else ""
+        sys.stderr.write(f"Error: {error.message}{hint}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""The client's Mongo-like filters and its order strings, as SQL conditions.
+
+A noun says which names it knows (`Fields`); this module knows the operators. A name outside the table is an error with the
+known ones listed, never a filter that is silently dropped. Missing values behave as in Mongo: `$ne` and `$nin` match them,
+comparisons do not, and a comparison never crosses types.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, String, and_, cast, false, func, not_, or_, select, true
+
+from registry.errors import BadData
+
+_COMPARISONS: Mapping[str, Callable[[Any, Any], ColumnElement[bool]]] = {
+    "$gt": lambda column, value: column > value,
+    "$gte": lambda column, value: column >= value,
+    "$lt": lambda column, value: column < value,
+    "$lte": lambda column, value: column <= value,
+}
+_SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """A field with many values per row (tags, aliases): a condition holds when one of them meets it.
+
+    `source` yields them as `column`, restricted by `joined` to the row in question.
+    """
+
+    source: FromClause
+    column: ColumnElement[Any]
+    joined: ColumnElement[bool] = field(default_factory=true)
+
+    def any(self, test: ColumnElement[bool]) -> ColumnElement[bool]:
+        return select(1).select_from(self.source).where(self.joined, test).correlate_except(self.source).exists()
+
+    def count(self) -> ColumnElement[int]:
+        query = select(func.count()).select_from(self.source).where(self.joined)
+        return query.correlate_except(self.source).scalar_subquery()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """The names a noun can be filtered and ordered by.
+
+    Args:
+        named: by snake_case name; camelCase spellings of them are accepted.
+        dotted: by the first part of a dotted name (`config.lr`): makes a column of the rest.
+    """
+
+    named: Mapping[str, ColumnElement[Any] | Values]
+    dotted: Mapping[str, Callable[[str], ColumnElement[Any]]] = field(default_factory=dict)
+
+    def find(self, name: str) -> ColumnElement[Any] | Values:
+        """
+        Raises:
+            BadData: nothing here has that name.
+        """
+        head, dot, rest = name.partition(".")
+        head = _SNAKE.sub("_", head).lower()
+        if dot and rest and head in self.dotted:
+            return self.dotted[head](rest)
+        if not dot and head in self.named:
+            return self.named[head]
+        known = ", ".join([*self.named, *(f"{name}.…" for name in self.dotted)])
+        raise BadData(f"there is nothing to filter or order by under the name '{name[:80]}'", hint=f"use one of {known}")
+
+
+def json_at(column: ColumnElement[Any], path: str, *, unwrap: str = "") -> ColumnElement[Any]:
+    """The value at a dotted path of a JSON text column; NULL when it is absent.
+
+    Args:
+        unwrap: a key that wraps each top-level value, as `value` does in a run's config.
+    """
+    return func.json_at(column, path, unwrap)
+
+
+def condition(text: str | None, fields: Fields) -> ColumnElement[bool]:
+    """The condition that a JSON filter expresses; always true for none.
+
+    Raises:
+        BadData: not a JSON object, an unknown name or operator, or an operand of the wrong kind.
+    """
+    if not text:
+        return true()
+    try:
+        wanted = json.loads(text)
+    except ValueError as exc:
+        raise BadData(f"the filters are not JSON: {exc}") from exc
+    return true() if wanted is None else _all_of(wanted, fields)
+
+
+def ordering(text: str | None, fields: Fields, *, default: str) -> list[ColumnElement[Any]]:
+    """What `+name` or `-name` asks to sort by, several separated by commas, nulls last.
+
+    Raises:
+        BadData: an unknown name.
+    """
+    clauses: list[ColumnElement[Any]] = []
+    for part in (text or default).split(","):
+        name = part.strip().lstrip("+-")
+        column = fields.find(name)
+        if isinstance(column, Values):
+            raise BadData(f"'{name}' has many values per row, so nothing can be ordered by it")
+        clauses.append((column.desc() if part.strip().startswith("-") else column.asc()).nulls_last())
+    return clauses
+
+
+def _all_of(wanted: Any, fields: Fields) -> ColumnElement[bool]:
+    if not isinstance(wanted, dict):
+        raise BadData(f"a filter is a JSON object, this one is {json.dumps(wanted)[:80]}")
+    return and_(true(), *(_term(name, operand, fields) for name, operand in wanted.items()))
+
+
+def _term(name: str, operand: Any, fields: Fields) -> ColumnElement[bool]:
+    if name in {"$and", "$or", "$nor"}:
+        parts = [_all_of(item, fields) for item in _list(name, operand)]
+        if name == "$and":
+            return and_(true(), *parts)
+        return or_(false(), *parts) if name == "$or" else _negated(or_(false(), *parts))
+    if name == "$not":
+        return _negated(_all_of(operand, fields))
+    if name.startswith("$"):
+        raise BadData(f"'{name}' is not an operator of filters, or does not belong there")
+    return _field(fields.find(name), operand, name)
+
+
+def _field(column: ColumnElement[Any] | Values, operand: Any, name: str) -> ColumnElement[bool]:
+    if not (isinstance(operand, dict) and operand and all(key.startswith("$") for key in operand)):
+        return _operator("$eq", column, operand, name)
+    return and_(*(_operator(operator, column, value, name) for operator, value in operand.items()))
+
+
+def _operator(operator: str, column: ColumnElement[Any] | Values, value: Any, name: str) -> ColumnElement[bool]:
+    # Of many values the negative operators ask that none is so.
+    if operator == "$not":
+        return _negated(_field(column, value, name))
+    if operator == "$ne":
+        return _negated(_operator("$eq", column, value, name))
+    if operator == "$nin":
+        return _negated(_operator("$in", column, value, name))
+    if operator == "$all":
+        return and_(true(), *(_operator("$eq", column, item, name) for item in _list(operator, value)))
+    if isinstance(column, Values):
+        if operator == "$size":
+            counted: ColumnElement[bool] = column.count() == _scalar(operator, value)
+            return counted
+        if operator == "$exists":
+            return column.any(true()) if value else not_(column.any(true()))
+        return column.any(_single("$eq" if operator == "$contains" else operator, column.column, value, name))
+    return _single(operator, column, value, name)
+
+
+def _single(operator: str, column: ColumnElement[Any], value: Any, name: str) -> ColumnElement[bool]:
+    if operator == "$eq":
+        return column.is_(None) if value is None else column == _scalar(operator, value)
+    if operator == "$in":
+        items = _list(operator, value)
+        found = column.in_([_scalar(operator, item) for item in items if item is not None])
+        return or_(found, column.is_(None)) if None in items else found
+    if operator == "$exists":
+        return column.is_not(None) if value else column.is_(None)
+    if operator in _COMPARISONS:
+        kinds = ("text",) if isinstance(value, str) else ("integer", "real")
+        return and_(func.typeof(column).in_(kinds), _COMPARISONS[operator](column, _scalar(operator, value)))
+    if operator == "$contains":
+        return cast(column, String).contains(str(value), autoescape=True)
+    if operator == "$regex":
+        return cast(column, String).regexp_match(_pattern(value))
+    raise BadData(f"'{operator}' is not an operator of filters (for '{name[:80]}')")
+
+
+def _negated(test: ColumnElement[bool]) -> ColumnElement[bool]:
+    """NOT in two-valued logic: what is unknown because a value is missing counts as not so."""
+    return not_(func.coalesce(test, false()))
+
+
+def _pattern(value: Any) -> str:
+    try:
+        re.compile(value)
+    except (re.error, TypeError) as exc:
+        raise BadData(f"'{str(value)[:80]}' is not a regular expression: {exc}") from exc
+    return str(value)
+
+
+def _list(operator: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise BadData(f"{operator} takes a list, not {json.dumps(value)[:80]}")
+    return value
+
+
+def _scalar(operator: str, value: Any) -> Any:
+    if isinstance(value, dict | list):
+        raise BadData(f"{operator} takes one value, not {json.dumps(value)[:80]}")
+    return value

@@ -1,0 +1,82 @@
+"""The folder a server lives in: `REG_HOME`, or the platform's user data folder.
+
+    reg.db       everything but bytes (SQLite, WAL)
+    blobs/       bytes, content-addressed
+    key          the API key of the local user (0600)
+    secret       signs transfer links (0600)
+    serve.json   where `reg serve` listens, while it runs
+
+A new home is usable at once: one user, one organisation, and the registries `model` and `dataset` that W&B also gives.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.server.blobs import Blobs
+from registry.server.database import Database, StorageProblem
+from registry.server.signing import Signer
+from registry.server.store import people
+
+_KEY_BYTES = 20  # 40 hex digits: the shortest key the SDK accepts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """An opened home."""
+
+    path: Path
+    database: Database
+    blobs: Blobs
+    signer: Signer
+    key: str
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def open_home(path: Path) -> Home:
+    """Open a home, creating what is missing; safe when several processes do so at once.
+
+    Raises:
+        StorageProblem: the folder cannot be created or written; says which and why.
+        NewerDatabase: a newer `reg` wrote it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        key = _secret(path / "key")
+        secret = _secret(path / "secret")
+        blobs = Blobs(path / "blobs")
+    except OSError as exc:
+        raise StorageProblem(
+            f"cannot write to the home {path}: {exc.strerror}", hint="export REG_HOME=/a/folder/you/can/write"
+        ) from exc
+    database = Database(path / "reg.db")
+    with database.writing() as connection:
+        people.ensure_local_user(connection, key=key)
+    return Home(path=path, database=database, blobs=blobs, signer=Signer(secret.encode()), key=key)
+
+
+def read_key(path: Path) -> str:
+    """The local user's key, made on first use, without opening the database."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return _secret(path / "key")
+
+
+def _secret(path: Path) -> str:
+    """A random secret that exactly one process creates: hard-linking a finished file never shows a half-written one."""
+    if not path.exists():
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(_KEY_BYTES))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text().strip()

@@ -1,0 +1,294 @@
+"""What a run logged, row by row, and its system metrics.
+
+A row has the line number its client gave it and is stored there: a repeated request overwrites itself. The text is kept as it
+came, because it may hold bare NaN and Infinity, which the client reads and JSON columns do not. The index of keys is kept
+current while rows arrive, so that asking for it never reads the rows.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select
+
+from registry.server.tables import events, history, history_keys
+
+_log = logging.getLogger(__name__)
+_LARGEST = 2**63 - 1
+_BATCH = 5_000  # rows bound to one IN (...)
+_PLAIN = re.compile(r"[\w ./-]+", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One logged row: its text, what it says, and its step (its number when it names none)."""
+
+    number: int
+    step: int
+    body: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """How often a (flattened) key held values of one type; for numbers, whether they only grew and what came last."""
+
+    key: str
+    type: str
+    count: int
+    monotonic: bool
+    previous: float | None
+
+
+def lines(offset: int, content: Sequence[str]) -> list[Line]:
+    """Read what a client sent; a line that is not a JSON object is left out, because one would spoil every later reading."""
+    found = []
+    for number, body in enumerate(content, start=offset):
+        try:
+            values = json.loads(body)
+        except (ValueError, RecursionError):
+            values = None
+        if isinstance(values, dict):
+            found.append(_line(number, body, values))
+        else:
+            _log.warning("line %d of a history is not a JSON object: %.80r", number, body)
+    return found
+
+
+def assign(connection: Connection, run_id: int, rows: Sequence[Line]) -> None:
+    """Store rows under their line numbers and keep the index of keys.
+
+    A row that is here already is not stored again under another number: a client that syncs an offline run once more
+    continues the numbers, and its rows are known by the microsecond they were logged in. Their keys come in any order.
+    """
+    if not rows:
+        return
+    here = select(history.c.line, history.c.body).where(history.c.run_id == run_id)
+    first, last = rows[0].number, rows[-1].number
+    there = {row.line: row.body for row in connection.execute(here.where(history.c.line.between(first, last)))}
+    steps = [row.step for row in rows]
+    same_steps = here.where(history.c.step.between(min(steps), max(steps)))
+    known = {_canonical(json.loads(row.body)) for row in connection.execute(same_steps)}
+    fresh = [row for row in rows if _canonical(row.values) not in known] if known else list(rows)
+    if not fresh:
+        return
+    connection.execute(
+        insert(history).prefix_with("OR REPLACE"),
+        [{"run_id": run_id, "line": row.number, "step": row.step, "body": row.body} for row in fresh],
+    )
+    if any(row.number in there for row in fresh):
+        _recount(connection, run_id)
+    else:
+        _count(connection, run_id, fresh, _keys(connection, run_id))
+
+
+def assign_events(connection: Connection, run_id: int, offset: int, content: Sequence[str]) -> None:
+    """Store system metrics under their line numbers."""
+    if content:
+        numbered = enumerate(content, start=offset)
+        connection.execute(
+            insert(events).prefix_with("OR REPLACE"),
+            [{"run_id": run_id, "line": number, "body": body} for number, body in numbered],
+        )
+
+
+def last_line(connection: Connection, run_id: int) -> str | None:
+    query = select(history.c.body).where(history.c.run_id == run_id).order_by(history.c.line.desc()).limit(1)
+    return connection.execute(query).scalar_one_or_none()
+
+
+def last_event(connection: Connection, run_id: int) -> str | None:
+    query = select(events.c.body).where(events.c.run_id == run_id).order_by(events.c.line.desc()).limit(1)
+    return connection.execute(query).scalar_one_or_none()
+
+
+def sampled(connection: Connection, run_id: int, *, samples: int) -> list[str]:
+    """Rows in step order, at most `samples` of them, evenly spread, the first and the last among them."""
+    query = select(history.c.line).where(history.c.run_id == run_id).order_by(history.c.step, history.c.line)
+    return [row.body for row in _fetch(connection, run_id, _spread(list(connection.execute(query).scalars()), samples))]
+
+
+def window(connection: Connection, run_id: int, *, start: int | None, stop: int | None) -> list[str]:
+    """All rows with a step in [start, stop), in step order."""
+    query = select(history.c.body).where(history.c.run_id == run_id).order_by(history.c.step, history.c.line)
+    if start is not None:
+        query = query.where(history.c.step >= start)
+    if stop is not None:
+        query = query.where(history.c.step < stop)
+    return list(connection.execute(query).scalars())
+
+
+def with_keys(
+    connection: Connection, run_id: int, keys: Sequence[str], *, samples: int, first: int | None, last: int | None
+) -> list[dict[str, Any]]:
+    """Rows that have all the (dotted) keys, cut down to them, sampled evenly; steps in [first, last]."""
+    query = select(history.c.line).where(history.c.run_id == run_id).order_by(history.c.step, history.c.line)
+    if first is not None:
+        query = query.where(history.c.step >= first)
+    if last is not None:
+        query = query.where(history.c.step <= last)
+    for key in keys:
+        # Cheap and never wrong about a row that has the key: its name ends some name in the text.
+        if _PLAIN.fullmatch(key):
+            query = query.where(func.instr(history.c.body, key.rpartition(".")[2] + '"') > 0)
+    numbers = list(connection.execute(query).scalars())
+    found = []
+    for row in _fetch(connection, run_id, _spread(numbers, samples)):
+        flat = {key: _at(json.loads(row.body), key.split(".")) for key in keys}
+        if all(present for present, _ in flat.values()):
+            found.append({key: value for key, (_, value) in flat.items()})
+    return found
+
+
+def sampled_events(connection: Connection, run_id: int, *, samples: int) -> list[str]:
+    query = select(events.c.body).where(events.c.run_id == run_id).order_by(events.c.line)
+    return _spread(list(connection.execute(query).scalars()), samples)
+
+
+def keys(connection: Connection, run_id: int) -> list[Key]:
+    return sorted(_keys(connection, run_id).values(), key=lambda key: (key.key, key.type))
+
+
+def last_step(connection: Connection, run_id: int) -> int:
+    """The largest step; -1 when nothing was logged."""
+    step = connection.execute(select(func.max(history.c.step)).where(history.c.run_id == run_id)).scalar_one()
+    return -1 if step is None else step
+
+
+def cut(connection: Connection, run_id: int, *, step: int) -> int:
+    """Forget every row after a step; returns how many lines are left."""
+    connection.execute(delete(history).where(history.c.run_id == run_id, history.c.step > step))
+    _recount(connection, run_id)
+    return _length(connection, run_id)
+
+
+def copy(connection: Connection, parent_id: int, child_id: int, *, step: int) -> int:
+    """Give a fork its parent's rows up to a step; returns how many lines the fork has now."""
+    rows = select(child_id, history.c.line, history.c.step, history.c.body)  # type: ignore[call-overload]
+    rows = rows.where(history.c.run_id == parent_id, history.c.step <= step)
+    connection.execute(insert(history).from_select(["run_id", "line", "step", "body"], rows))
+    _recount(connection, child_id)
+    return _length(connection, child_id)
+
+
+def summary(connection: Connection, run_id: int) -> dict[str, Any]:
+    """The last value of every key, as the client would have summarised the rows."""
+    merged: dict[str, Any] = {}
+    for body in window(connection, run_id, start=None, stop=None):
+        merged |= json.loads(body)
+    return merged
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, float | None]]:
+    """(dotted key, type, number) of each leaf; media objects are leaves whose type is their own `_type`."""
+    for name, value in values.items():
+        key = prefix + name
+        if type(value) is float:
+            yield key, "number", value
+        elif isinstance(value, dict):
+            kind = value.get("_type")
+            if isinstance(kind, str):
+                yield key, kind, None
+            else:
+                yield from flat(value, f"{key}.")
+        elif isinstance(value, bool):
+            yield key, "boolean", None
+        elif isinstance(value, int):
+            yield key, "number", _float(value)
+        else:
+            yield key, "string" if isinstance(value, str) else "list" if isinstance(value, list) else "nil", None
+
+
+def _line(number: int, body: str, values: Mapping[str, Any]) -> Line:
+    step = values.get("_step")
+    if isinstance(step, float) and step.is_integer():
+        step = int(step)
+    if type(step) is not int or abs(step) > _LARGEST:
+        step = number
+    return Line(number=number, step=step, body=body, values=values)
+
+
+def _canonical(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True)
+
+
+def _float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _at(value: Any, path: Sequence[str]) -> tuple[bool, Any]:
+    """(present, value) at a path whose parts may also be joined by dots inside one key."""
+    if not path:
+        return True, value
+    if isinstance(value, dict):
+        for length in range(len(path), 0, -1):
+            name = ".".join(path[:length])
+            if name in value:
+                return _at(value[name], path[length:])
+    return False, None
+
+
+def _spread(items: list[Any], samples: int) -> list[Any]:
+    if samples >= len(items):
+        return items
+    if samples <= 1:
+        return items[-1:] if samples else []
+    return [items[number * (len(items) - 1) // (samples - 1)] for number in range(samples)]
+
+
+def _fetch(connection: Connection, run_id: int, numbers: Sequence[int]) -> list[Row[Any]]:
+    rows: list[Row[Any]] = []
+    for start in range(0, len(numbers), _BATCH):
+        chosen = history.c.line.in_(numbers[start : start + _BATCH])
+        query = select(history.c.step, history.c.line, history.c.body).where(and_(history.c.run_id == run_id, chosen))
+        rows.extend(connection.execute(query))
+    return sorted(rows, key=lambda row: (row.step, row.line))
+
+
+def _length(connection: Connection, run_id: int) -> int:
+    last = connection.execute(select(func.max(history.c.line)).where(history.c.run_id == run_id)).scalar_one()
+    return 0 if last is None else last + 1
+
+
+def _keys(connection: Connection, run_id: int) -> dict[tuple[str, str], Key]:
+    columns = [column for column in history_keys.c if column.name != "run_id"]
+    rows = connection.execute(select(*columns).where(history_keys.c.run_id == run_id))
+    return {(row.key, row.type): Key(**row._mapping) for row in rows}
+
+
+def _recount(connection: Connection, run_id: int) -> None:
+    """Index the keys anew: rows were replaced or removed, and a count cannot be taken back."""
+    connection.execute(delete(history_keys).where(history_keys.c.run_id == run_id))
+    query = select(history.c.line, history.c.body).where(history.c.run_id == run_id).order_by(history.c.line)
+    rows = [_line(row.line, row.body, json.loads(row.body)) for row in connection.execute(query)]
+    _count(connection, run_id, rows, {})
+
+
+def _count(connection: Connection, run_id: int, rows: Sequence[Line], known: Mapping[tuple[str, str], Key]) -> None:
+    # Plain lists: this is done for every value that is ever logged.
+    seen: dict[tuple[str, str], list[Any]] = {}
+    for row in rows:
+        for key, kind, number in flat(row.values):
+            entry = seen.get((key, kind))
+            if entry is None:
+                before = known.get((key, kind))
+                entry = [before.count, before.monotonic, before.previous] if before else [0, kind == "number", None]
+                seen[(key, kind)] = entry
+            entry[0] += 1
+            if number is not None:
+                # Written so that NaN, which is neither, ends the growth.
+                if not (entry[2] is None or number >= entry[2]):
+                    entry[1] = False
+                entry[2] = number
+    if seen:
+        names = ("run_id", "key", "type", "count", "monotonic", "previous")
+        values = [dict(zip(names, (run_id, *at, *entry), strict=True)) for at, entry in seen.items()]
+        connection.execute(insert(history_keys).prefix_with("OR REPLACE"), values)

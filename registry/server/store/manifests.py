@@ -1,0 +1,297 @@
+"""Manifests: what a version consists of, file by file.
+
+The client announces files, uploads them, and last uploads a manifest that names them all. The manifest is kept as a blob and
+served as that blob, less the uploader's local paths; its entries become rows when the version is committed, so that they can
+be paged. Until then a version does not exist for anybody: `settled` is where a manifest must agree with the stored bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from registry.errors import BadData, NotFound
+from registry.server.blobs import Blobs
+from registry.server.context import now
+from registry.server.store.pages import DEFAULT_SIZE, Edge, PageInfo
+from registry.server.tables import entries, manifests, uploads
+
+Kind = Literal["FULL", "INCREMENTAL", "PATCH"]
+_LARGEST_PAGE = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """One announced manifest; `md5` (hex) is None until the client knows its bytes."""
+
+    id: int
+    artifact_id: int
+    base_id: int | None
+    kind: Kind
+    md5: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One path of a version: stored bytes (`md5`, hex) or a reference (`ref`)."""
+
+    artifact_id: int
+    path: str
+    digest: str
+    size: int | None
+    md5: str | None
+    ref: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """A manifest that agrees with what is stored: the bytes to serve and the rows to keep.
+
+    `merged` where the server put it together, from patches or onto a base: then no client knows its digest beforehand.
+    """
+
+    served: bytes
+    digest: str
+    merged: bool
+    entries: Sequence[Entry]
+
+    @property
+    def size(self) -> int:
+        return sum(entry.size or 0 for entry in self.entries)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryPage:
+    """Entries in path order, continued by path: its attributes are the fields of a GraphQL connection."""
+
+    items: Sequence[Entry]
+    total_count: int
+    more: bool
+
+    @property
+    def edges(self) -> list[Edge[Entry]]:
+        return [Edge(node=entry, cursor=entry.path) for entry in self.items]
+
+    @property
+    def page_info(self) -> PageInfo:
+        return PageInfo(end_cursor=self.items[-1].path if self.items else None, has_next_page=self.more)
+
+
+def announce(connection: Connection, artifact_id: int, *, kind: Kind, name: str, md5: str | None, base_id: int | None) -> int:
+    """Record a manifest that the client is about to upload; returns its id.
+
+    A client announces its one full or incremental manifest twice, before and after it knows the bytes: the second call
+    completes the first. Patches come from many writers, each with a manifest of its own.
+    """
+    present = None
+    if kind != "PATCH":
+        present = connection.execute(
+            select(manifests.c.id).where(manifests.c.artifact_id == artifact_id, manifests.c.kind == kind)
+        ).scalar_one_or_none()
+    if present is not None:
+        complete(connection, present, md5=md5, base_id=base_id)
+        return int(present)
+    values = {"artifact_id": artifact_id, "kind": kind, "name": name, "md5": md5, "base_id": base_id, "created_at": now()}
+    key = connection.execute(insert(manifests).values(values)).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def complete(connection: Connection, manifest_id: int, *, md5: str | None, base_id: int | None) -> None:
+    """Say what bytes an announced manifest will have, and what version it builds on; None leaves what is known."""
+    changes = {name: value for name, value in (("md5", md5), ("base_id", base_id)) if value is not None}
+    if changes:
+        connection.execute(update(manifests).where(manifests.c.id == manifest_id).values(changes))
+
+
+def by_id(connection: Connection, manifest_id: int) -> Manifest:
+    """
+    Raises:
+        NotFound: there is none.
+    """
+    row = connection.execute(_manifests().where(manifests.c.id == manifest_id)).one_or_none()
+    if row is None:
+        raise NotFound("the manifest does not exist")
+    return Manifest(**row._mapping)
+
+
+def of_artifact(connection: Connection, artifact_id: int) -> list[Manifest]:
+    """The manifests of a version whose bytes are announced, in the order of their announcement."""
+    query = _manifests().where(manifests.c.artifact_id == artifact_id, manifests.c.md5.is_not(None))
+    return [Manifest(**row._mapping) for row in connection.execute(query.order_by(manifests.c.id))]
+
+
+def announce_files(connection: Connection, files: Sequence[Mapping[str, Any]]) -> None:
+    """Record files `{artifact_id, name, md5}` that the client is about to upload; the last word on a name counts."""
+    if files:
+        statement = upsert(uploads)
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=["artifact_id", "name"], set_={"md5": statement.excluded.md5}),
+            list(files),
+        )
+
+
+def settled(connection: Connection, artifact_id: int, *, blobs: Blobs, base: bytes | None) -> Contents:
+    """The contents of a version about to be committed, checked against the stored bytes.
+
+    Args:
+        base: the manifest of the version that an incremental one builds on.
+    Raises:
+        BadData: a manifest or an announced file has not arrived, a manifest cannot be read, or an entry names bytes that are
+            not stored or have another size; the message names the first.
+    """
+    announced = of_artifact(connection, artifact_id)
+    if not announced:
+        raise BadData("no manifest was uploaded for this artifact")
+    missing = [manifest for manifest in announced if not blobs.has(manifest.md5 or "")]
+    if missing:
+        raise BadData(f"the manifest with md5 {missing[0].md5} was announced and never arrived")
+    parts = [_parsed(blobs.read(manifest.md5 or "")) for manifest in _current(announced)]
+    if base is not None and announced[-1].kind == "INCREMENTAL":
+        parts.insert(0, _parsed(base))
+    document = dict(parts[-1])
+    contents: dict[str, Any] = {}
+    for part in parts:
+        contents |= part["contents"]
+    document["contents"] = {path: contents[path] for path in sorted(contents)}
+    files = _announced_files(connection, artifact_id)
+    md5s = {path: _stored_md5(entry) for path, entry in document["contents"].items()}
+    sizes = blobs.sizes({*files.values(), *filter(None, md5s.values())})
+    absent = [name for name, md5 in files.items() if md5 not in sizes]
+    if absent:
+        raise BadData(f"{len(absent)} of {len(files)} announced files never arrived, the first is '{absent[0]}'")
+    stripped = [entry.pop("local_path", None) for entry in document["contents"].values()]
+    untouched = len(parts) == 1 and not any(stripped)
+    served = blobs.read(announced[-1].md5 or "") if untouched else json.dumps(document, ensure_ascii=False).encode()
+    return Contents(
+        served=served,
+        digest=_digest(document["contents"]),
+        merged=announced[-1].kind != "FULL",
+        entries=[_entry(artifact_id, path, entry, md5s[path], sizes) for path, entry in document["contents"].items()],
+    )
+
+
+def keep(connection: Connection, artifact_id: int, contents: Contents) -> None:
+    """Write the entries of a version that is being committed, and forget what was only announced."""
+    if contents.entries:
+        connection.execute(insert(entries), [vars(entry) | {"artifact_id": artifact_id} for entry in contents.entries])
+    connection.execute(delete(uploads).where(uploads.c.artifact_id == artifact_id))
+
+
+def forget(connection: Connection, artifact_id: int) -> None:
+    """Drop all that says what a version consists of; bytes that nothing else names become garbage."""
+    for table in (entries, uploads, manifests):
+        connection.execute(delete(table).where(table.c.artifact_id == artifact_id))
+
+
+def entry_page(
+    connection: Connection, artifact_id: int, *, names: Sequence[str] | None, after: str | None, first: int | None
+) -> EntryPage:
+    """The entries of a version in path order.
+
+    Args:
+        names: only these paths, exactly; None for all.
+        after: the path that ended the previous page.
+        first: how many at most; None for 50.
+    """
+    here = [entries.c.artifact_id == artifact_id]
+    if names is not None:
+        here.append(entries.c.path.in_(list(names)))
+    total = connection.execute(select(func.count()).select_from(entries).where(*here)).scalar_one()
+    size = DEFAULT_SIZE if first is None else max(0, min(first, _LARGEST_PAGE))
+    query = select(entries).where(*here, entries.c.path > (after or "")).order_by(entries.c.path).limit(size + 1)
+    rows = connection.execute(query).all()
+    items = [Entry(**row._mapping) for row in rows[:size]]
+    return EntryPage(items=items, total_count=total, more=bool(items) and len(rows) > size)
+
+
+def hex_md5(text: str) -> str:
+    """The hex form of the base64 md5 that the wire carries.
+
+    Raises:
+        BadData: it is not one.
+    """
+    found = _hex(text)
+    if found is None:
+        raise BadData(f"'{text[:80]}' is not a base64 md5")
+    return found
+
+
+def base64_md5(text: str) -> str:
+    """The wire's form of a hex md5."""
+    return base64.b64encode(bytes.fromhex(text)).decode()
+
+
+def _hex(text: str) -> str | None:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return raw.hex() if len(raw) == 16 else None
+
+
+def _manifests() -> Any:
+    return select(manifests.c.id, manifests.c.artifact_id, manifests.c.base_id, manifests.c.kind, manifests.c.md5)
+
+
+def _current(announced: Sequence[Manifest]) -> Sequence[Manifest]:
+    """All patches of a distributed version, or the last manifest of an ordinary one."""
+    patches = [manifest for manifest in announced if manifest.kind == "PATCH"]
+    return patches or announced[-1:]
+
+
+def _announced_files(connection: Connection, artifact_id: int) -> dict[str, str]:
+    """The hex md5 of each announced file, by name."""
+    rows = connection.execute(
+        select(uploads.c.name, uploads.c.md5).where(uploads.c.artifact_id == artifact_id).order_by(uploads.c.name)
+    )
+    return {row.name: row.md5 for row in rows}
+
+
+def _parsed(raw: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(raw)
+    except ValueError as exc:
+        raise BadData(f"the manifest is not JSON: {exc}") from exc
+    if not isinstance(document, dict) or document.get("version") != 1 or not isinstance(document.get("contents"), dict):
+        raise BadData("the manifest has no version 1 and contents: {path: entry}")
+    for path, entry in document["contents"].items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("digest"), str):
+            raise BadData(f"the manifest's entry '{path}' has no digest")
+        if ".." in path.split("/"):
+            raise BadData(f"the manifest's entry '{path}' would be written outside of where it is downloaded to")
+        if not isinstance(entry.get("size", 0), int) or not isinstance(entry.get("ref", ""), str):
+            raise BadData(f"the manifest's entry '{path}' needs size: number, and may have ref: text")
+    return document
+
+
+def _digest(contents: Mapping[str, Mapping[str, Any]]) -> str:
+    """The digest by which W&B's client knows an artifact: over all paths and their digests, in path order."""
+    hasher = hashlib.md5(b"wandb-artifact-manifest-v1\n", usedforsecurity=False)
+    lines: Iterable[str] = (f"{path}:{entry['digest']}\n" for path, entry in contents.items())
+    hasher.update("".join(lines).encode())
+    return hasher.hexdigest()
+
+
+def _stored_md5(entry: Mapping[str, Any]) -> str | None:
+    """What a reference names is not stored here, and its digest may be anything."""
+    return None if entry.get("ref") is not None else hex_md5(entry["digest"])
+
+
+def _entry(artifact_id: int, path: str, entry: Mapping[str, Any], md5: str | None, sizes: Mapping[str, int]) -> Entry:
+    digest, size, ref = entry["digest"], entry.get("size"), entry.get("ref")
+    if md5 is None:
+        return Entry(artifact_id=artifact_id, path=path, digest=digest, size=size, md5=None, ref=ref)
+    if md5 not in sizes:
+        raise BadData(f"the manifest names '{path}' with digest {digest}, and no such bytes are stored")
+    if size is not None and size != sizes[md5]:
+        raise BadData(f"the manifest says that '{path}' has {size} bytes; those stored under its digest are {sizes[md5]}")
+    return Entry(artifact_id=artifact_id, path=path, digest=digest, size=sizes[md5], md5=md5, ref=None)

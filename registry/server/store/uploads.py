@@ -1,0 +1,204 @@
+"""Uploads: how an artifact becomes a version.
+
+It begins PENDING, when nobody but its uploader knows it, and is COMMITTED when everything it names is stored; there is nothing
+in between. Within a sequence one digest is one version: logging the latest content again needs no upload, and any other upload
+whose content turns out to be known, when it commits, becomes the version that has it and gives it its aliases back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from registry.errors import BadData, Conflict
+from registry.references import LATEST
+from registry.server.blobs import Blobs
+from registry.server.context import now
+from registry.server.store import artifacts, collections, lineage, manifests, memberships, people
+from registry.server.store.artifacts import COMMITTED, DELETED, PENDING
+from registry.server.store.collections import Collection
+from registry.server.tables import artifact_tags, client_ids
+from registry.server.tables import artifacts as table
+
+_DIGEST_ALGORITHM = "MANIFEST_MD5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """What a client says about an artifact that it is about to upload."""
+
+    type: str
+    collection: str
+    digest: str
+    aliases: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    description: str | None = None
+    metadata: str | None = None
+    ttl_seconds: int | None = None
+    history_step: int | None = None
+    client_id: str | None = None
+    distributed_id: str | None = None
+    run_id: int | None = None
+    user_id: int | None = None
+
+
+def create(connection: Connection, project: people.Project, draft: Draft) -> int:
+    """The id of the artifact that a client is to upload, or need not: a COMMITTED one has this content already.
+
+    Idempotent by client id and, while it is pending, by distributed id. A version that has the content already takes the
+    draft's aliases and tags and a further logger; its description and metadata stay.
+
+    Raises:
+        Conflict: the collection is a portfolio, or of another type; or the project is a registry.
+        BadData: the metadata is not a JSON object, or a name cannot be one.
+    """
+    if project.is_registry:
+        raise Conflict(f"'{project.name}' is a registry: log to a project and link the version")
+    sequence = collections.ensure(connection, project, draft.collection, kind="sequence", type_name=draft.type)
+    repeated = None if draft.client_id is None else artifacts.by_client_id(connection, draft.client_id)
+    if repeated is not None:
+        return repeated
+    known = _known(connection, sequence, draft)
+    artifact_id = _insert(connection, sequence, draft) if known is None else known.id
+    if known is not None and known.state == COMMITTED:
+        membership = memberships.require(connection, artifact_id, sequence)
+        memberships.set_aliases(connection, membership, draft.aliases, user_id=draft.user_id)
+    elif known is not None:
+        wanted = dict.fromkeys([*json.loads(known.pending_aliases), *draft.aliases])
+        connection.execute(update(table).where(table.c.id == artifact_id).values(pending_aliases=json.dumps(list(wanted))))
+    artifacts.add_tags(connection, artifact_id, draft.tags)
+    if draft.client_id is not None:
+        connection.execute(insert(client_ids).values(client_id=draft.client_id, artifact_id=artifact_id))
+    if draft.run_id is not None:
+        lineage.record_logging(connection, artifact_id, draft.run_id)
+    return artifact_id
+
+
+def commit(connection: Connection, artifact_id: int, *, blobs: Blobs, user_id: int | None) -> int:
+    """Make a pending artifact the next version of its sequence; returns the id of what it became.
+
+    Raises:
+        NotFound: there is no such artifact.
+        BadData: something that was announced is not stored, or the manifest is not that of the announced digest.
+        Conflict: the artifact was deleted.
+    """
+    row = artifacts.row_of(connection, artifact_id)
+    if row.state == COMMITTED or row.merged_into is not None:
+        return artifacts.canonical(connection, artifact_id)
+    if row.state == DELETED:
+        raise Conflict("the artifact was deleted while it was being uploaded")
+    contents = manifests.settled(connection, artifact_id, blobs=blobs, base=_base_manifest(connection, artifact_id, blobs))
+    if not contents.merged and contents.digest != row.digest:
+        raise BadData(f"the manifest's digest is {contents.digest}; the artifact was announced with {row.digest}")
+    pending: list[str] = json.loads(row.pending_aliases)
+    equal = _committed(connection, row.sequence_id, contents.digest)
+    if equal is not None:
+        _merge(connection, loser=artifact_id, winner=equal)
+        membership = memberships.of_artifact(connection, equal, collection_id=row.sequence_id)[0]
+        memberships.set_aliases(connection, membership, pending, user_id=user_id)
+        return equal
+    manifests.keep(connection, artifact_id, contents)
+    membership = memberships.add(connection, row.sequence_id, artifact_id)
+    connection.execute(
+        update(table)
+        .where(table.c.id == artifact_id)
+        .values(
+            state=COMMITTED,
+            version_index=membership.version_index,
+            digest=contents.digest,
+            manifest_md5=blobs.write([contents.served]).md5,
+            size=contents.size,
+            file_count=len(contents.entries),
+            pending_aliases="[]",
+            updated_at=now(),
+        )
+    )
+    memberships.set_aliases(connection, membership, [*pending, LATEST], user_id=user_id)
+    return artifact_id
+
+
+def require_pending(connection: Connection, artifact_ids: Iterable[int]) -> None:
+    """
+    Raises:
+        NotFound: one of them does not exist.
+        Conflict: one of them is a version already, so nothing can be added to it.
+    """
+    for artifact_id in set(artifact_ids):
+        state = artifacts.row_of(connection, artifact_id).state
+        if state != PENDING:
+            raise Conflict(f"the artifact is {state} already: its content cannot change")
+
+
+def _known(connection: Connection, sequence: Collection, draft: Draft) -> Row[Any] | None:
+    """The pending artifact that several writers share, or the version that has this content already."""
+    if draft.distributed_id is None:
+        known = _committed(connection, sequence.id, draft.digest)
+        # An incremental upload looks like any other until its manifest comes, and the digest is that of its own part. Equal to
+        # the version it builds on, nothing changes either way; equal to an older one, only the commit can tell.
+        if known != collections.latest(connection, sequence.id):
+            known = None
+    else:
+        # The digest of a writer's own part says nothing about the whole.
+        known = connection.execute(
+            select(table.c.id).where(
+                table.c.sequence_id == sequence.id,
+                table.c.distributed_id == draft.distributed_id,
+                table.c.state == PENDING,
+            )
+        ).scalar_one_or_none()
+    return None if known is None else artifacts.row_of(connection, known)
+
+
+def _insert(connection: Connection, sequence: Collection, draft: Draft) -> int:
+    moment = now()
+    result = connection.execute(
+        insert(table).values(
+            sequence_id=sequence.id,
+            state=PENDING,
+            digest=draft.digest,
+            digest_algorithm=_DIGEST_ALGORITHM,
+            distributed_id=draft.distributed_id,
+            description=draft.description,
+            metadata=None if draft.metadata is None else artifacts.checked_metadata(draft.metadata),
+            ttl_seconds=artifacts.kept_ttl(draft.ttl_seconds),
+            history_step=draft.history_step,
+            pending_aliases=json.dumps(draft.aliases),
+            run_id=draft.run_id,
+            user_id=draft.user_id,
+            created_at=moment,
+            updated_at=moment,
+        )
+    )
+    assert result.inserted_primary_key is not None
+    return int(result.inserted_primary_key[0])
+
+
+def _merge(connection: Connection, *, loser: int, winner: int) -> None:
+    """Of two uploads with equal content the later one is the earlier one from now on."""
+    lineage.hand_over(connection, loser, winner)
+    connection.execute(update(client_ids).where(client_ids.c.artifact_id == loser).values(artifact_id=winner))
+    tags = connection.execute(select(artifact_tags.c.name).where(artifact_tags.c.artifact_id == loser)).scalars().all()
+    artifacts.add_tags(connection, winner, tags)
+    manifests.forget(connection, loser)
+    connection.execute(update(table).where(table.c.id == loser).values(state=DELETED, merged_into=winner, updated_at=now()))
+
+
+def _committed(connection: Connection, sequence_id: int, digest: str) -> int | None:
+    return connection.execute(
+        select(table.c.id).where(table.c.sequence_id == sequence_id, table.c.digest == digest, table.c.state == COMMITTED)
+    ).scalar_one_or_none()
+
+
+def _base_manifest(connection: Connection, artifact_id: int, blobs: Blobs) -> bytes | None:
+    """The manifest that an incremental upload adds to; None for an upload that is whole, or the first."""
+    announced = manifests.of_artifact(connection, artifact_id)
+    if not announced or announced[-1].kind != "INCREMENTAL" or announced[-1].base_id is None:
+        return None
+    md5 = artifacts.row_of(connection, artifacts.canonical(connection, announced[-1].base_id)).manifest_md5
+    if md5 is None:
+        raise Conflict("the version that this incremental upload builds on was deleted meanwhile")
+    return blobs.read(md5)

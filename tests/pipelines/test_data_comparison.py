@@ -1,0 +1,81 @@
+"""Two versions are compared by the content of their items, so a shifted position is no change and a moved label is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_files import images, publish, write_images, write_text
+from numpy.typing import NDArray
+
+from pipelines.data.comparison import Moved, Relabelled, diff
+from pipelines.data.reading import Dataset, inspect, load
+
+NOISE = images(12)
+BEFORE = {
+    f"{split}/{label}/{k}.png": NOISE[k + 2 * n]
+    for n, (split, label) in enumerate((s, c) for s in ("train", "test") for c in "ab")
+    for k in range(2)
+}
+
+
+def dataset(folder: Path, files: dict[str, NDArray[np.uint8]]) -> Dataset:
+    return load(publish(inspect(write_images(folder / "pets", files)), folder / "artifact"))
+
+
+def without(*names: str) -> dict[str, NDArray[np.uint8]]:
+    return {name: pixels for name, pixels in BEFORE.items() if name not in names}
+
+
+def test_a_dataset_does_not_differ_from_itself(tmp_path: Path) -> None:
+    same = dataset(tmp_path, BEFORE)
+    assert not diff(same, same)
+    assert diff(same, same).unchanged == 8
+
+
+def test_other_names_for_the_same_images_are_no_change(tmp_path: Path) -> None:
+    renamed = {name.replace(".png", "-new.png"): pixels for name, pixels in BEFORE.items()}
+    assert not diff(dataset(tmp_path / "1", BEFORE), dataset(tmp_path / "2", renamed))
+
+
+@pytest.mark.parametrize(
+    ("after", "changes"),
+    [
+        pytest.param({**BEFORE, "train/a/9.png": NOISE[9]}, {"added": ("train/a/9.png",)}, id="added"),
+        pytest.param(without("train/a/0.png"), {"removed": ("train/a/0.png",)}, id="removed"),
+        pytest.param(
+            {**without("train/a/0.png"), "train/b/9.png": BEFORE["train/a/0.png"]},
+            {"relabelled": (Relabelled("train/a/0.png", "train/b/9.png", "a", "b"),)},
+            id="relabelled",
+        ),
+        pytest.param(
+            {**without("train/a/0.png"), "test/a/9.png": BEFORE["train/a/0.png"]},
+            {"moved": (Moved("train/a/0.png", "test/a/9.png"),)},
+            id="moved",
+        ),
+        pytest.param({**BEFORE, "train/a/9.png": BEFORE["train/a/0.png"]}, {"added": ("train/a/9.png",)}, id="one copy more"),
+    ],
+)
+def test_a_change_is_called_by_its_name(
+    tmp_path: Path, after: dict[str, NDArray[np.uint8]], changes: dict[str, object]
+) -> None:
+    found = diff(dataset(tmp_path / "1", BEFORE), dataset(tmp_path / "2", after))
+    nothing: dict[str, object] = {"added": (), "removed": (), "relabelled": (), "moved": ()}
+    assert {name: getattr(found, name) for name in nothing} == {**nothing, **changes}
+
+
+def test_the_balance_of_classes_stands_side_by_side(tmp_path: Path) -> None:
+    found = diff(dataset(tmp_path / "1", BEFORE), dataset(tmp_path / "2", {**BEFORE, "train/c/9.png": NOISE[9]}))
+    assert found.balance == {"train": {"a": (2, 2), "b": (2, 2), "c": (0, 1)}, "test": {"a": (2, 2), "b": (2, 2), "c": (0, 0)}}
+
+
+def test_a_table_whose_rows_shifted_lost_only_the_row_that_is_gone(tmp_path: Path) -> None:
+    rows = [f"{k},{'red' if k % 3 else 'blue'},{k % 2}\n" for k in range(10)]
+    tables = []
+    for name, kept in (("1", rows), ("2", rows[1:])):
+        folder = write_text(tmp_path / name / "t" / "train.csv", "a,b,y\n" + "".join(kept)).parent
+        write_text(folder / "test.csv", "a,b,y\n50,red,0\n51,red,1\n")
+        tables.append(load(publish(inspect(folder), tmp_path / name / "artifact")))
+    found = diff(*tables)
+    assert (found.removed, found.added, found.unchanged) == (("train/0",), (), 11)
