@@ -145,7 +145,8 @@ class Policy(Section):
     @property
     def digest(self) -> str:
         """`sha256:<hex>` of the rules; comments, the order of keys and the spelling of numbers do not count."""
-        rules = self.model_dump(mode="json", exclude={"target": True, "data": {"dataset"}})
+        # Without what is left at its default, so that a key which a later release adds does not rename older policies.
+        rules = self.model_dump(mode="json", exclude={"target": True, "data": {"dataset"}}, exclude_defaults=True)
         canonical = json.dumps(rules, sort_keys=True, separators=(",", ":"))
         return str(Digest(algorithm="sha256", hex=hashlib.sha256(canonical.encode()).hexdigest()))
 

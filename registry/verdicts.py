@@ -28,7 +28,7 @@ def to_markdown(verdict: Verdict) -> str:
     lines = [
         f"# {verdict.outcome}: {_MEANING[verdict.outcome]}",
         "",
-        f"{_text(_upper(judgement.reason))}.",
+        _text(judgement.reason),
         "",
         *_override(verdict),
         *_table(judgement.checks),
@@ -100,7 +100,6 @@ def _notes(notes: Sequence[str]) -> list[str]:
 
 
 def _facts(verdict: Verdict) -> list[str]:
-    look = verdict.look
     facts = (
         ("target", _code(str(verdict.target))),
         ("candidate", _pinned(verdict.candidate)),
@@ -110,7 +109,6 @@ def _facts(verdict: Verdict) -> list[str]:
         ("baseline's evaluation", _pinned(verdict.baseline_evaluation)),
         ("runtime", _code(verdict.runtime_fingerprint)),
         ("policy", _code(verdict.policy_digest)),
-        ("look", "" if look is None else f"{look.number}" + (f" of {look.of}" if look.of else "")),
         ("actor", _text(verdict.actor)),
         ("commit", _code(verdict.git_commit)),
         ("CI", _text(verdict.ci_url or "")),
@@ -129,14 +127,12 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.4g}"
 
 
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _text(text: str) -> str:
     """Plain words: on one line, and without anything that Markdown or HTML would take for markup."""
     flat = " ".join(text.split())
-    return re.sub(r"([\\`*_\[\]|<>#~])", r"\\\1", flat).replace("&", "&amp;")
+    # An underscore within a word, as in min_gain, is no markup.
+    escaped = re.sub(r"([\\`*\[\]|<>#~]|(?<!\w)_|_(?!\w))", r"\\\1", flat)
+    return escaped.replace("&", "&amp;")
 
 
 def _code(text: str | None) -> str:

@@ -51,7 +51,22 @@ def test_what_is_left_out_is_the_model_s_own_name_and_its_training_data() -> Non
     policy = load(SMALLEST, name="policy.yaml")
     assert policy.target_for("digits") == Target(registry="model", collection="digits", alias="production")
     assert policy.data.dataset is None
-    assert (policy.alpha, policy.decide.inconclusive, policy.needs_approval) == (0.05, "fail", False)
+
+
+def test_the_defaults_are_part_of_the_meaning_of_a_digest() -> None:
+    # A default that changes changes what old policies mean under an old digest: make it `version: 2` instead.
+    assert load(SMALLEST, name="policy.yaml").model_dump() == {
+        "version": 1,
+        "target": {"registry": "model", "collection": None, "alias": "production"},
+        "alpha": 0.05,
+        "baseline": {"source": "target-alias", "when_absent": "absolute-only"},
+        "data": {"dataset": None, "split": "test", "min_items": 100, "holdout": None},
+        "runtime": {"device": "any", "placement": "compute", "tf32": False},
+        "checks": (
+            {"id": "beats", "metric": "accuracy", "severity": "error", "batch": None, "test": "superiority", "min_gain": 0.0},
+        ),
+        "decide": {"inconclusive": "fail", "approvals": {"min": 0, "not_author": True}},
+    }
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
@@ -138,7 +153,7 @@ def test_a_bad_policy_names_file_line_and_key(written: str, instead: str, line: 
         ("!!python/object/apply:os.getcwd []", "policy.yaml:1: not YAML"),
         ("alpha: 0.05\x00", "not YAML: unacceptable character"),
         ("alpha: 2024-99-99", "not YAML: month must be in 1..12"),
-        ("[" * 3000, "not YAML"),
+        ("[" * 600 + "]" * 600, "nested too deeply"),
     ],
     ids=lambda text: text[:20] or "empty",
 )
@@ -184,11 +199,12 @@ def test_the_digest_is_of_the_rules_and_not_of_their_spelling() -> None:
     respelt = FULL.replace("alpha: 0.05", "# a comment\nalpha: 5.0e-2").replace("50MiB", "52428800")
     assert load(respelt, name="policy.yaml").digest == policy.digest
     assert load(FULL.replace("0.97", "0.96"), name="policy.yaml").digest != policy.digest
+    assert load(SMALLEST + "alpha: 0.05\n", name="policy.yaml").digest == load(SMALLEST, name="policy.yaml").digest
 
 
 def test_the_digest_is_the_same_for_ever() -> None:
     # Verdicts of earlier releases name policies by this; a change of the canonical form must be a decision.
-    expected = "sha256:5e6a126a32ebb1b487964ceb5fe29adb8b7dae5ae94bd8375206ae1c93d63eb3"
+    expected = "sha256:1aa32aa41590f09306a1cc95f081459238cb0a538b9e50fbc9d13a0b17198405"
     assert load(SMALLEST, name="policy.yaml").digest == expected
 
 

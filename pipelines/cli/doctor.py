@@ -10,12 +10,11 @@ from typing import Literal
 
 import click
 from packaging.requirements import Requirement
-from rich.text import Text
 
 from pipelines.device import cpu_name, cuda_device, driver_version
 from pipelines.runtime import installed_builds
 from registry.cli.looking import size_text
-from registry.cli.output import table
+from registry.cli.output import styled, table
 from registry.cli.params import Session, session
 from registry.errors import DeviceUnavailable, RegError
 
@@ -41,7 +40,7 @@ class Finding:
 def doctor(session: Session, require: str | None) -> int:
     """Check this machine, the home and the server."""
     findings = [*_packages(), _builds(), _cpu(), _cuda(required=require == "cuda"), *_home(session), _server(session)]
-    rows = [(f.what, Text(f.state, style=_STYLES[f.state]), f.says + (f"\n{f.hint}" if f.hint else "")) for f in findings]
+    rows = [(f.what, styled(f.state, _STYLES[f.state]), f.says + (f"\n{f.hint}" if f.hint else "")) for f in findings]
     session.output.result({"findings": [asdict(f) for f in findings]}, table(("", "state", ""), rows))
     return max((f.exit_code for f in findings if f.state == "problem"), default=0)
 

@@ -28,7 +28,6 @@ from pipelines.data.spec import Column, Division, TableInput
 from pipelines.data.splits import TEST, TRAIN, divide, in_order, lacks_test, split_named, split_within
 from registry.errors import BadData
 
-_LARGEST_BLOCK = 2**31 - 1
 _CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _INDEX = "__index_level_"  # what pandas calls an index without a name; no feature
 
@@ -223,10 +222,8 @@ def _read_csv(file: File, *, texts: Sequence[str]) -> Any:
     try:
         with pa.input_stream(file.path, compression="gzip" if file.name.lower().endswith(".gz") else None) as stream:
             content = stream.read()
-        # One block: a column's type is inferred from the first one only, and the last row may be the one with a decimal point.
         return pyarrow.csv.read_csv(
             pa.BufferReader(content),
-            read_options=pyarrow.csv.ReadOptions(block_size=min(max(len(content) + 1, 1024), _LARGEST_BLOCK)),
             parse_options=pyarrow.csv.ParseOptions(delimiter=_delimiter(file, content), newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string())),
         )

@@ -22,7 +22,7 @@ _TITLES = {"up": "what led to it", "down": "what came of it"}
 @click.argument("reference", type=REFERENCE)
 @click.option("--up", is_flag=True, help="Only what led to it.")
 @click.option("--down", is_flag=True, help="Only what came of it.")
-@click.option("--format", "format_", type=click.Choice(["tree", "mermaid"]), default="tree", show_default=True)
+@click.option("--format", "format_", type=click.Choice(["tree", "mermaid"]), default="tree", help="How to draw it.")
 @session
 def lineage(session: Session, reference: Reference, up: bool, down: bool, format_: str) -> None:
     """Show what led to REFERENCE and what came of it: datasets, models, evaluations, verdicts and the runs between."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
 OnProgress = Callable[[int, int], None]
 
@@ -76,6 +77,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
     for row in rows:
         drawn.add_row(*(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row))
     return drawn
+
+
+def styled(text: str, style: str) -> Text:
+    """A cell or line in a style such as `green` or `bold red`."""
+    from rich.text import Text
+
+    return Text(text, style=style)
 
 
 def show_error(message: str, *, hint: str | None, exit_code: int, as_json: bool) -> None:

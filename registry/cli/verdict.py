@@ -21,7 +21,7 @@ def drawn(decision: Decision) -> list[Any]:
             check.id,
             check.metric + (f" [{check.slice}]" if check.slice else ""),
             check.test,
-            _number(check.candidate),
+            _candidate(check),
             _number(check.baseline),
             _difference(check),
             _number(check.threshold),
@@ -29,7 +29,7 @@ def drawn(decision: Decision) -> list[Any]:
         )
         for check in verdict.judgement.checks
     ]
-    columns = ("check", "metric", "test", "#candidate", "#baseline", "#difference [interval]", "#threshold", "status")
+    columns = ("check", "metric", "test", "#candidate", "#baseline", "#difference", "#threshold", "status")
     baseline = (
         f"against {question.baseline.origin.name}:{question.baseline.origin.tag}" if question.baseline else "without a baseline"
     )
@@ -88,8 +88,16 @@ def _number(value: float | None) -> str:
     return f"{value:.4f}"
 
 
+def _candidate(check: CheckResult) -> str:
+    """Without a baseline the interval is the candidate's own."""
+    if check.interval is None or check.delta is not None:
+        return _number(check.candidate)
+    low, high = (_number(bound) or "…" for bound in check.interval)
+    return f"{_number(check.candidate)} [{low}, {high}]"
+
+
 def _difference(check: CheckResult) -> str:
-    if check.interval is None:
+    if check.interval is None or check.delta is None:
         return _signed(check.delta)
     low, high = (_signed(bound) or "…" for bound in check.interval)
     return f"{_signed(check.delta)} [{low}, {high}]".strip()

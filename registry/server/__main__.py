@@ -1,7 +1,7 @@
 """`python -m registry.server`: the embedded server as a child process.
 
-Prints one line of JSON, `{"url": ..., "pid": ...}`, when it answers requests; a failure to start is two lines on standard error
-and an exit code.
+Prints one line of JSON when it answers requests, `{"url": ..., "pid": ...}`, or when it cannot start, `{"error": ...,
+"hint": ..., "exit_code": ...}` for the parent and two lines on standard error for people.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             crashed_after=given.crashed_after,
         )
     except RegError as error:
+        sys.stdout.write(json.dumps({"error": error.message, "hint": error.hint, "exit_code": error.exit_code}) + "\n")
         hint = f"\nHint: {error.hint}" if error.hint else ""
         sys.stderr.write(f"Error: {error.message}{hint}\n")
         return error.exit_code

@@ -65,6 +65,13 @@ def test_a_change_is_called_by_its_name(
     assert {name: getattr(found, name) for name in nothing} == {**nothing, **changes}
 
 
+def test_of_two_copies_the_one_that_is_gone_is_removed(tmp_path: Path) -> None:
+    twice = {**BEFORE, "test/a/9.png": BEFORE["train/a/0.png"]}
+    once = {name: pixels for name, pixels in twice.items() if name != "train/a/0.png"}
+    found = diff(dataset(tmp_path / "1", twice), dataset(tmp_path / "2", once))
+    assert (found.removed, found.moved) == (("train/a/0.png",), ())
+
+
 def test_the_balance_of_classes_stands_side_by_side(tmp_path: Path) -> None:
     found = diff(dataset(tmp_path / "1", BEFORE), dataset(tmp_path / "2", {**BEFORE, "train/c/9.png": NOISE[9]}))
     assert found.balance == {"train": {"a": (2, 2), "b": (2, 2), "c": (0, 1)}, "test": {"a": (2, 2), "b": (2, 2), "c": (0, 0)}}

@@ -71,6 +71,11 @@ def test_a_table_of_few_different_rows_is_split_nevertheless(tmp_path: Path) -> 
     assert [overlap.items for overlap in spec.overlaps] == [12]
 
 
+def test_a_drawn_split_is_the_same_for_ever(tmp_path: Path) -> None:
+    test = loaded(tmp_path, t="a,b,label\n" + ROWS).split(TEST)
+    assert test.items.tolist() == [f"test/{row}" for row in (5, 7, 8, 14, 16, 21)]
+
+
 def test_categories_come_from_the_train_side_of_a_drawn_split(tmp_path: Path) -> None:
     rows = "".join(f"only-{k},{'x' if k % 2 else 'y'}\n" for k in range(20))
     dataset = loaded(tmp_path, t="name,label\n" + rows)
@@ -92,10 +97,11 @@ def test_a_row_is_the_same_row_whatever_its_columns_order_label_or_spelling(tmp_
 
 
 def test_quoted_fields_may_hold_commas_quotes_and_new_lines(tmp_path: Path) -> None:
-    rows = "".join(f'{k},"line 1\nline, ""2""",{"x" if k % 2 else "y"}\n' for k in range(10))
+    row = "line 1\n" + 100 * "line, " + '""2""'
+    rows = "".join(f'{k},"{row}",{"x" if k % 2 else "y"}\n' for k in range(3000))  # more than Arrow's block of 1 MiB
     spec = inspect(write_text(tmp_path / "t.csv", "a,b,label\n" + rows)).spec
-    assert spec.input.model_dump()["columns"][1]["categories"] == ('line 1\nline, "2"',)
-    assert spec.items == 10
+    assert spec.input.model_dump()["columns"][1]["categories"] == (row.replace('""', '"'),)
+    assert spec.items == 3000
 
 
 def test_semicolons_and_a_byte_order_mark_are_understood(tmp_path: Path) -> None:
@@ -103,10 +109,11 @@ def test_semicolons_and_a_byte_order_mark_are_understood(tmp_path: Path) -> None
     assert inspect(tmp_path / "t.csv").spec.input.model_dump()["columns"][0]["name"] == "a"
 
 
-def test_a_decimal_point_far_down_makes_the_whole_column_decimal(tmp_path: Path) -> None:
-    rows = "".join(f"{k},{'uv'[k % 2]}\n" for k in range(200_000))
-    dataset = loaded(tmp_path, train="a,label\n" + rows + "0.5,u\n", test="a,label\n7,u\n8,v\n")
-    assert dataset.split("train").inputs[-1].tolist() == [0.5]
+@pytest.mark.parametrize(("last", "value"), [("0.5", 0.5), ("x", 2.0)], ids=["a decimal point", "a word"])
+def test_the_last_row_may_decide_the_kind_of_a_column(tmp_path: Path, last: str, value: float) -> None:
+    rows = "".join(f"{k % 2},{'uv'[k % 2]}\n" for k in range(400_000))  # more than Arrow's block of 1 MiB
+    dataset = loaded(tmp_path, train=f"a,label\n{rows}{last},u\n", test="a,label\n0,u\n1,v\n")
+    assert dataset.split("train").inputs[-1].tolist() == [value]
 
 
 def test_words_like_na_are_values_among_words_and_missing_among_numbers(tmp_path: Path) -> None:

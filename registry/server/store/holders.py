@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Subquery, and_, func, select
+from sqlalchemy import Connection, Row, Select, func, select
 
 from registry.references import LATEST
 from registry.server.filters import json_at
@@ -34,6 +34,8 @@ from registry.server.tables import (
 
 # Aliases of one collection that a page shows: a pipeline may set one per commit.
 _MOST = 50
+
+_earlier = alias_moves.alias()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,18 +75,23 @@ def in_collections(
 ) -> dict[int, list[Move]]:
     """The move that made each present holder one, by collection; only what one version holds when `artifact_id` is given."""
     wanted = sorted(set(collection_ids))
-    moves = _moves(wanted)
     place = func.row_number().over(partition_by=aliases.c.collection_id, order_by=aliases.c.id).label("place")
-    held = (
-        select(moves, place)
-        .join(aliases, and_(aliases.c.collection_id == moves.c.collection_id, aliases.c.name == moves.c.alias))
-        .join(memberships, memberships.c.id == aliases.c.membership_id)
-        .where(moves.c.age == 1)
-    )
+    held = select(aliases.c.collection_id, aliases.c.name, place).where(aliases.c.collection_id.in_(wanted))
     if artifact_id is not None:
-        held = held.where(memberships.c.artifact_id == artifact_id)
+        mine = memberships.c.artifact_id == artifact_id
+        held = held.join(memberships, memberships.c.id == aliases.c.membership_id).where(mine)
     numbered = held.subquery()
-    query = select(numbered).where(numbered.c.place <= _MOST).order_by(numbered.c.alias == LATEST, numbered.c.alias)
+    latest = (
+        select(func.max(_earlier.c.id))
+        .where(_earlier.c.collection_id == numbered.c.collection_id, _earlier.c.alias == numbered.c.name)
+        .scalar_subquery()
+    )
+    query = (
+        _moves()
+        .join(numbered, alias_moves.c.id == latest)
+        .where(numbered.c.place <= _MOST)
+        .order_by(alias_moves.c.alias == LATEST, alias_moves.c.alias)
+    )
     found: dict[int, list[Move]] = {number: [] for number in wanted}
     for move in _made(connection, connection.execute(query).all()):
         found[move.collection_id].append(move)
@@ -95,28 +102,35 @@ def history(
     connection: Connection, collection_ids: Iterable[int], *, alias: str | None, after: str | None, first: int
 ) -> Page[Move]:
     """The moves of one alias, or of all but `latest` (which moves whenever something is logged); newest first."""
-    moves = _moves(sorted(set(collection_ids)))
-    query = select(moves).where(moves.c.alias == alias if alias is not None else moves.c.alias != LATEST)
-    found = page(connection, query.order_by(moves.c.id.desc()), lambda row: row, after=after, first=first)
+    wanted = alias_moves.c.alias == alias if alias is not None else alias_moves.c.alias != LATEST
+    query = _moves().where(alias_moves.c.collection_id.in_(sorted(set(collection_ids))), wanted)
+    found = page(connection, query.order_by(alias_moves.c.id.desc()), lambda row: row, after=after, first=first)
     return Page(items=_made(connection, found.items), start=found.start, total_count=found.total_count)
 
 
-def _moves(collection_ids: Sequence[int]) -> Subquery:
-    """Moves with their predecessor and their age: 1 is the latest of its alias."""
-    of_alias = (alias_moves.c.collection_id, alias_moves.c.alias)
+def _moves() -> Select[Any]:
+    """Moves, each with the one before it of the same alias."""
+    before = (
+        select(_earlier.c.version_index)
+        .where(
+            _earlier.c.collection_id == alias_moves.c.collection_id,
+            _earlier.c.alias == alias_moves.c.alias,
+            _earlier.c.id < alias_moves.c.id,
+        )
+        .order_by(_earlier.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
     return (
         select(
             alias_moves,
             users.c.username.label("by"),
             projects.c.name.concat("/").concat(collections.c.name).concat(":").concat(alias_moves.c.alias).label("target"),
-            func.lag(alias_moves.c.version_index).over(partition_by=of_alias, order_by=alias_moves.c.id).label("before"),
-            func.row_number().over(partition_by=of_alias, order_by=alias_moves.c.id.desc()).label("age"),
+            before.label("before"),
         )
         .join(collections, collections.c.id == alias_moves.c.collection_id)
         .join(projects, projects.c.id == collections.c.project_id)
         .join(users, users.c.id == alias_moves.c.user_id, isouter=True)
-        .where(alias_moves.c.collection_id.in_(collection_ids))
-        .subquery()
     )
 
 
@@ -163,7 +177,7 @@ def _verdicts(connection: Connection, moves: Sequence[Row[Any]], origins: Mappin
         .join(artifact_types, artifact_types.c.id == collections.c.type_id)
         .where(
             usages.c.artifact_id.in_(list(candidates)),
-            runs.c.job_type == "promote",
+            
             artifact_types.c.name == VERDICT_TYPE,
             said["candidate"].in_(sorted(set(candidates.values()))),
             said["target"].in_(sorted({move.target for move in moves})),

@@ -193,10 +193,10 @@ def runs_of_version(connection: Connection, way: Way, artifact_id: int, *, after
 
 
 def versions_of_run(connection: Connection, way: Way, run_id: int, *, after: str | None, first: int) -> Page[VersionRow]:
-    """The versions that a run logged or used, in the order in which it did."""
+    """The versions that a run logged or used, in the order in which it did; those the client made by itself last."""
     edge = _EDGES[way]
     query = _versions(_outcome()).join(edge, edge.c.artifact_id == artifacts.c.id)
-    query = query.where(edge.c.run_id == run_id, artifacts.c.state == COMMITTED).order_by(edge.c.id)
+    query = query.where(edge.c.run_id == run_id, artifacts.c.state == COMMITTED).order_by(_BY_ITSELF, edge.c.id)
     return page(connection, query, _version, after=after, first=first)
 
 

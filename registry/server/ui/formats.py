@@ -65,7 +65,7 @@ def number(value: Any, digits: int = 6) -> str:
 
 def brief(value: float) -> str:
     """A value beside an axis."""
-    return number(float(value), 4)
+    return number(float(value), 3)
 
 
 def text(value: Any) -> str:

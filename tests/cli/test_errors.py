@@ -1,0 +1,184 @@
+"""Bad input gets two lines that say what happened and what to do; the exit code says of what kind it is."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Done, Reg
+
+
+def lines(done: Done) -> list[str]:
+    """The error and its hint, without what was said before."""
+    return [line for line in done.err.splitlines() if line.startswith(("Error:", "Hint:"))]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "error", "hint"),
+    [
+        (["promte"], 2, "no such command 'promte'", "did you mean 'reg promote'?"),
+        (["train"], 2, "missing option '--dataset'", "reg train --help"),
+        (["ls", "--nonsense"], 2, "no such option", "reg ls --help"),
+        (["show", "a/b/c/d:v1"], 2, "'a/b/c/d:v1' is not a reference: 4 parts", "write name, name:v3"),
+        (["promote", "model:v0", "--alias", "v3"], 2, "'v3' cannot be an alias", "--alias production"),
+        (["show", "m@md5:12"], 2, "'md5:12' is not a digest", "md5:<32 hex digits>"),
+        (["ls", "--project", "a/b"], 2, "'a/b' is not a name", "--project my-project"),
+        (["dataset", "push", "nowhere/"], 2, "nowhere", ""),
+    ],
+    ids=["command", "missing option", "unknown option", "reference", "alias", "digest", "project", "no such folder"],
+)
+def test_bad_words_are_refused_before_anything_is_written(reg: Reg, words: list[str], code: int, error: str, hint: str) -> None:
+    done = reg(*words)
+    assert done.code == code
+    assert error in lines(done)[0]
+    assert hint in (lines(done)[1:] or [""])[0]
+    assert not (reg.home / "reg.db").exists()
+
+
+def test_an_absent_artifact_says_where_to_look(reg: Reg) -> None:
+    done = reg("show", "model:v3")
+    assert done.code == 1
+    assert "model:v3" in lines(done)[0]
+    assert lines(done)[1] == "Hint: reg ls model"
+
+
+def test_an_error_is_data_with_json(reg: Reg) -> None:
+    done = reg("show", "model:v3", "--json")
+    assert (done.code, done.data["error"]["exit_code"], done.data["error"]["hint"]) == (1, 1, "reg ls model")
+    assert done.err == ""
+
+
+def test_no_traceback_without_debug(reg: Reg) -> None:
+    assert "Traceback" not in reg("show", "model:v3").err
+    assert "Traceback" in reg("show", "model:v3", "--debug").err
+
+
+def test_a_truncated_file_is_named(reg: Reg) -> None:
+    (reg.folder / "mnist").mkdir()
+    whole = gzip.compress(bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2]) + bytes(8))
+    (reg.folder / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(whole[:-6])
+    (reg.folder / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 2, 0, 1])))
+    done = reg("dataset", "push", "mnist")
+    assert done.code == 2
+    assert "train-images-idx3-ubyte.gz" in lines(done)[0]
+    assert not reg.home.exists()
+
+
+def test_a_home_that_is_a_file_is_named(reg: Reg) -> None:
+    reg.home.write_text("not a folder")
+    done = reg("ls")
+    assert done.code == 7
+    assert str(reg.home) in lines(done)[0]
+    assert lines(done)[1].startswith("Hint: export REG_HOME=")
+
+
+def test_a_port_that_is_taken_is_named(reg: Reg) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = reg("serve", "--port", str(port))
+    assert done.code == 7
+    assert str(port) in lines(done)[0]
+
+
+def test_a_server_that_is_not_there_is_named(reg: Reg) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    nowhere = {"WANDB_BASE_URL": f"http://127.0.0.1:{port}", "WANDB_API_KEY": "k" * 40}
+    done = Reg(home=reg.home, folder=reg.folder, extra=nowhere)("ls")
+    assert done.code == 8
+    assert f"127.0.0.1:{port}" in lines(done)[0]
+
+
+def test_a_key_that_the_server_does_not_know_is_refused(reg: Reg) -> None:
+    serving = reg.start("serve", "--port", "0")
+    try:
+        url = wait_for_announcement(reg.home)
+        wrong = Reg(home=reg.home, folder=reg.folder, extra={"WANDB_BASE_URL": url, "WANDB_API_KEY": "k" * 40})
+        done = wrong("ls")
+    finally:
+        serving.send_signal(signal.SIGINT)
+        serving.communicate(timeout=30)
+    assert done.code == 8
+    assert "does not accept the key" in lines(done)[0]
+    assert "k" * 40 not in done.err
+
+
+def test_ctrl_c_ends_with_130_and_leaves_no_server(reg: Reg) -> None:
+    (reg.folder / "many").mkdir()
+    (reg.folder / "many" / "train.csv").write_text("a,target\n" + "".join(f"{i},{i % 2}\n" for i in range(2000)))
+    (reg.folder / "many" / "test.csv").write_text("a,target\n" + "".join(f"{i}.5,{i % 2}\n" for i in range(200)))
+    assert reg("dataset", "push", "many").code == 0
+    process = reg.start("train", "--dataset", "many:latest", "--set", "epochs=100000", "--set", "patience=null")
+    wait_for_a_run(reg.home, "train")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Error: interrupted" in err
+    assert servers_of(reg.home) == []
+
+
+def test_kill_9_of_a_command_takes_its_server_along(reg: Reg) -> None:
+    (reg.folder / "many").mkdir()
+    (reg.folder / "many" / "train.csv").write_text("a,target\n" + "".join(f"{i},{i % 2}\n" for i in range(2000)))
+    (reg.folder / "many" / "test.csv").write_text("a,target\n" + "".join(f"{i}.5,{i % 2}\n" for i in range(200)))
+    assert reg("dataset", "push", "many").code == 0
+    process = reg.start("train", "--dataset", "many:latest", "--set", "epochs=100000", "--set", "patience=null")
+    wait_for_a_run(reg.home, "train")
+    assert len(servers_of(reg.home)) == 1
+    process.kill()
+    process.communicate(timeout=60)
+    assert_soon(lambda: servers_of(reg.home) == [])
+    assert reg("ls", "--json").code == 0
+
+
+def servers_of(home: Path) -> list[int]:
+    """Process ids of embedded servers of a home."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                words = (entry / "cmdline").read_bytes().decode().split("\0")
+            except OSError:
+                continue
+            if "registry.server" in words and str(home) in words:
+                found.append(int(entry.name))
+    return found
+
+
+def assert_soon(holds: object, *, seconds: float = 30) -> None:
+    """Wait for what another process will have done in a moment."""
+    assert callable(holds)
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it did not happen"
+        os.sched_yield()
+        time.sleep(0.05)
+
+
+def wait_for_announcement(home: Path) -> str:
+    import json
+
+    assert_soon((home / "serve.json").exists)
+    url: str = json.loads((home / "serve.json").read_text())["url"]
+    return url
+
+
+def wait_for_a_run(home: Path, job_type: str) -> None:
+    """Until a run of this job type has logged something."""
+    import sqlite3
+
+    def logged() -> bool:
+        with sqlite3.connect(f"file:{home}/reg.db?mode=ro", uri=True) as database:
+            query = "SELECT count(*) FROM runs JOIN history ON history.run_id = runs.id WHERE job_type = ?"
+            return bool(database.execute(query, (job_type,)).fetchone()[0])
+
+    assert_soon(logged, seconds=60)

@@ -1,0 +1,54 @@
+"""Help is part of the product: every command, argument and option explains itself and shows an example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from registry.cli import group
+
+
+def commands(at: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(at, click.Group):
+        context = click.Context(at)
+        for name in at.list_commands(context):
+            found = at.get_command(context, name)
+            assert found is not None
+            yield from commands(found, (*path, name))
+    else:
+        yield " ".join(path), at
+
+
+ALL = dict(commands(group))
+
+
+def test_the_commands_of_the_design_are_there() -> None:
+    wanted = {"dataset push", "dataset pull", "dataset ls", "dataset show", "dataset diff", "train", "evaluate", "gate", "promote"}
+    wanted |= {"lineage", "ls", "show", "get", "serve", "doctor", "demo", "init"}
+    assert wanted <= set(ALL)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_command_says_what_it_does_and_shows_an_example(name: str) -> None:
+    command = ALL[name]
+    assert command.help, name
+    assert command.epilog, name
+    assert "Example" in command.epilog
+    assert f"reg {name}" in command.epilog
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_option_says_what_it_is_for(name: str) -> None:
+    silent = [p.name for p in ALL[name].params if isinstance(p, click.Option) and not p.help]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_example_is_a_command_line_that_parses(name: str) -> None:
+    for example in (ALL[name].epilog or "").split(":", 1)[1].split("·"):
+        line = example.split("&&")[-1].split("#")[0].strip()
+        words = line.removeprefix("reg ").split()
+        words = words[len(name.split()) :]
+        ALL[name].make_context(name, words, resilient_parsing=False)
