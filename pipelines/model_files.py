@@ -169,7 +169,9 @@ def write_model(
         packages={"python": platform.python_version(), **_versions(_PACKAGES)},
         files={name: _fact(folder / name) for name in (GRAPH, WEIGHTS)},
     )
-    text = yaml.safe_dump(description.model_dump(mode="json"), sort_keys=False, default_flow_style=None, allow_unicode=True, width=128)
+    text = yaml.safe_dump(
+        description.model_dump(mode="json"), sort_keys=False, default_flow_style=None, allow_unicode=True, width=128
+    )
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
     return description
 
@@ -209,7 +211,9 @@ def read_model(folder: Path) -> ModelFile:
 
 def _signature(problem: Problem, *, scores: Literal["logits", "probabilities"]) -> Signature:
     taken = Port(name=problem.input_name, dtype=str(problem.input_dtype), shape=("batch", *problem.input_shape))
-    given = ScoresPort(name=onnx_export.OUTPUT, dtype=str(np.dtype(np.float32)), shape=("batch", len(problem.labels)), kind=scores)
+    given = ScoresPort(
+        name=onnx_export.OUTPUT, dtype=str(np.dtype(np.float32)), shape=("batch", len(problem.labels)), kind=scores
+    )
     return Signature(inputs=(taken,), outputs=(given,), labels=problem.labels, features=problem.features)
 
 

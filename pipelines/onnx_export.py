@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pipelines.recipes import Problem
 from pipelines.runtime import open_session
-from registry.errors import BadSettings, EnvironmentProblem, MissingDependency, ParityFailed
+from registry.errors import BadData, BadSettings, EnvironmentProblem, MissingDependency, ParityFailed
 from registry.records import Fact
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ def export(network: nn.Module, problem: Problem, path: Path, *, items: NDArray[A
     network = copy.deepcopy(network).cpu().eval()
     path.write_bytes(_graph(network, problem))
     places = np.unique(np.linspace(0, len(items) - 1, num=min(_PARITY_ITEMS, len(items)), dtype=np.int64))
-    return measure_parity(network, path, items=np.ascontiguousarray(items[places]))
+    return measure_parity(network, path, items=np.ascontiguousarray(items[places]), classes=len(problem.labels))
 
 
-def measure_parity(network: nn.Module, path: Path, *, items: NDArray[Any]) -> Parity:
+def measure_parity(network: nn.Module, path: Path, *, items: NDArray[Any], classes: int) -> Parity:
     """Compare a graph with its network on the CPU.
 
     Raises:
@@ -92,10 +92,13 @@ def measure_parity(network: nn.Module, path: Path, *, items: NDArray[Any]) -> Pa
         expected = network(torch.tensor(batch)).numpy()
         try:
             got = session.run(batch)
-        except EnvironmentProblem as exc:
+        except (EnvironmentProblem, BadData) as exc:
             raise ParityFailed(f"{path.name} does not run on a batch of {len(batch)}: {exc.message}") from exc
-        if got.shape != expected.shape:
-            raise ParityFailed(f"{path.name} gives {got.shape} for a batch of {len(batch)}, {expected.shape} was expected")
+        if not got.shape == expected.shape == (len(batch), classes):
+            raise ParityFailed(
+                f"for a batch of {len(batch)}, {path.name} gives scores of shape {list(got.shape)} and the network of shape "
+                f"{list(expected.shape)}; [{len(batch)}, {classes}] was expected"
+            )
         return expected, got
 
     for size in BATCHES:

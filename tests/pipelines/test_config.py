@@ -55,8 +55,16 @@ def test_a_value_is_yaml(assignment: str, key: str, value: object) -> None:
         ("epochs=true", "--set epochs=true: epochs is True: input should be a valid integer", "--set epochs=auto"),
         ("lr=fast", "--set lr=fast: lr is 'fast': input should be a valid number", "--set lr=0.005"),
         ("lr=.nan", "--set lr=.nan: lr is nan: input should be a finite number", "--set lr=0.005"),
-        ("model.width=0", "--set model.width=0: model.width is 0: input should be greater than or equal to 1", "--set model.width=16"),
-        ("device=gpu", "--set device=gpu: device is 'gpu': input should be 'auto', 'cpu', 'cuda' or 'mps'", "--set device=auto"),
+        (
+            "model.width=0",
+            "--set model.width=0: model.width is 0: input should be greater than or equal to 1",
+            "--set model.width=16",
+        ),
+        (
+            "device=gpu",
+            "--set device=gpu: device is 'gpu': input should be 'auto', 'cpu', 'cuda' or 'mps'",
+            "--set device=auto",
+        ),
         ("epochs", "--set epochs: key=value was expected", "--set epochs=5"),
     ],
     ids=lambda value: value.split(":")[0],
@@ -94,7 +102,9 @@ def test_the_flag_chooses_the_recipe_before_the_file(tmp_path: Path) -> None:
 
 
 def test_a_recipe_for_another_task_is_refused() -> None:
-    with pytest.raises(BadSettings, match=f"--recipe {TABLES}: recipe '{TABLES}' solves {TABLES}, the dataset's task is {IMAGES}"):
+    with pytest.raises(
+        BadSettings, match=f"--recipe {TABLES}: recipe '{TABLES}' solves {TABLES}, the dataset's task is {IMAGES}"
+    ):
         resolve(task=IMAGES, recipe=TABLES)
 
 

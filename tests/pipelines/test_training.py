@@ -47,7 +47,7 @@ def test_a_weak_image_classifier_takes_nothing_but_settings() -> None:
 
 
 def test_a_table_with_gaps_and_categories_is_learned() -> None:
-    assert accuracy(wines(), "epochs=40") > 0.9
+    assert accuracy(wines()) > 0.85
 
 
 @pytest.mark.parametrize("given", [digits(), wines()], ids=["images", "table"])

@@ -52,7 +52,9 @@ def wines() -> Given:
     rows[::10, 4] = np.nan
     features = [Feature(name=name, kind="numeric") for name in data.feature_names]
     features[0] = Feature(name="alcohol", kind="categorical", categories=("light", "medium", "strong"))
-    problem = Problem(task="tabular-classification", labels=tuple(data.target_names), features=tuple(features))
+    problem = Problem(
+        task="tabular-classification", labels=tuple(str(name) for name in data.target_names), features=tuple(features)
+    )
     return _given(problem, rows, data.target.astype(np.int64), train=118)
 
 

@@ -177,7 +177,7 @@ def _verdicts(connection: Connection, moves: Sequence[Row[Any]], origins: Mappin
         .join(artifact_types, artifact_types.c.id == collections.c.type_id)
         .where(
             usages.c.artifact_id.in_(list(candidates)),
-            
+            runs.c.job_type == "promote",
             artifact_types.c.name == VERDICT_TYPE,
             said["candidate"].in_(sorted(set(candidates.values()))),
             said["target"].in_(sorted({move.target for move in moves})),

@@ -50,7 +50,7 @@ _EDGES = {"logged": loggings, "used": usages}
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectRow:
-    """A project and how much is in it; `active_at` is the last sign of life of a run, or its own last change."""
+    """A project and how much is in it; `active_at` is when something in it last changed or gave a sign of life."""
 
     entity: str
     organization: str | None
@@ -135,14 +135,13 @@ class MemberRow:
 
 
 def project_page(connection: Connection, *, registries: bool, after: str | None, first: int) -> Page[ProjectRow]:
-    """All projects that are registries, or all that are not; the one with the latest sign of life first."""
-    mine = runs.c.project_id == projects.c.id
+    """All projects that are registries, or all that are not; the one that was active last first."""
+    mine, within = runs.c.project_id == projects.c.id, collections.c.project_id == projects.c.id
     count_runs = select(func.count()).select_from(runs).where(mine).scalar_subquery()
-    count_collections = (
-        select(func.count()).select_from(collections).where(collections.c.project_id == projects.c.id).scalar_subquery()
-    )
-    last = select(func.max(runs.c.heartbeat_at)).where(mine).scalar_subquery()
-    active = func.max(projects.c.updated_at, func.coalesce(last, ""))
+    count_collections = select(func.count()).select_from(collections).where(within).scalar_subquery()
+    heard = select(func.max(runs.c.heartbeat_at)).where(mine).scalar_subquery()
+    changed = select(func.max(collections.c.updated_at)).where(within).scalar_subquery()
+    active = func.max(projects.c.updated_at, func.coalesce(heard, ""), func.coalesce(changed, ""))
     prefixed = projects.c.name.startswith(REGISTRY_PREFIX, autoescape=True)
     query = (
         _in_projects(
