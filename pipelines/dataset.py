@@ -57,4 +57,6 @@ def description(backend: Backend, version: Version) -> DatasetSpec:
     Raises:
         BadData: the version was not made by `reg dataset push`, or its description is damaged.
     """
-    return DatasetSpec.from_json(backend.read_file(version, DESCRIPTION).decode("utf-8", "replace"), file=f"{DESCRIPTION} of '{version}'")
+    return DatasetSpec.from_json(
+        backend.read_file(version, DESCRIPTION).decode("utf-8", "replace"), file=f"{DESCRIPTION} of '{version}'"
+    )

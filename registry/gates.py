@@ -17,7 +17,7 @@ from registry.checks import Absolute, BaseCheck
 from registry.judging import compare
 from registry.judging.absolute import absolute
 from registry.judging.sentences import identity
-from registry.pairing import Asked, Evidence, Pair, Scores, Unanswerable, incomparable, objections
+from registry.pairing import Asked, Evidence, Pair, Scores, Unanswerable, incomparable, objections, unmet
 from registry.policy import Policy
 from registry.records import CheckResult, Judgement, Look, Outcome
 
@@ -45,7 +45,8 @@ def judge(
     """
     mine = Scores("candidate", candidate)
     dataset = asked.dataset if asked is not None else None
-    alone = [*objections(policy, mine, model=asked.candidate if asked is not None else None, dataset=dataset)]
+    machine = [*unmet(policy, mine)]
+    alone = [*objections(policy, mine, model=asked.candidate if asked is not None else None, dataset=dataset), *machine]
     results: list[CheckResult] = []
     notes = [*_runtime_notes(policy, mine), *_look_notes(policy, look)]
     if baseline is ABSENT:
@@ -55,8 +56,10 @@ def judge(
     else:
         other = Scores("baseline", baseline)
         pair, skipped = Pair(mine, other), []
+        machine += unmet(policy, other)
         together = [
             *alone,
+            *unmet(policy, other),
             *objections(policy, other, model=asked.baseline if asked is not None else None, dataset=dataset),
             *incomparable(mine.evaluation, other.evaluation),
         ]
@@ -73,7 +76,7 @@ def judge(
         except Unanswerable as exc:
             results.append(CheckResult(**identity(check), status=Outcome.ERROR, reason=str(exc)))
     outcome, reason = _overall(policy, results, skipped=skipped, absent=pair is None, look=look)
-    return Judgement(outcome=outcome, checks=tuple(results), reason=reason, notes=tuple(notes))
+    return Judgement(outcome=outcome, checks=tuple(results), reason=reason, notes=tuple(notes), environment=bool(machine))
 
 
 def _raise_any(reasons: list[str]) -> None:

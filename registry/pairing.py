@@ -221,7 +221,7 @@ class Pair:
 
 
 def objections(policy: Policy, scores: Scores, *, model: Digest | None, dataset: Digest | None) -> Iterator[str]:
-    """Why an evaluation alone is no evidence under this policy: another model, data, split, device or placement.
+    """Why an evaluation alone is no evidence under this policy: it is about another model, other data, or another split.
 
     Args:
         model, dataset: the digests asked about; None when the caller does not know them.
@@ -233,7 +233,11 @@ def objections(policy: Policy, scores: Scores, *, model: Digest | None, dataset:
         yield f"the {role}'s evaluation is on data {evaluation.dataset.digest}, asked about is {dataset}"
     if evaluation.dataset.split != policy.data.split:
         yield f"the {role}'s evaluation is on split '{evaluation.dataset.split}', the policy wants '{policy.data.split}'"
-    runtime, rule = evaluation.runtime, policy.runtime
+
+
+def unmet(policy: Policy, scores: Scores) -> Iterator[str]:
+    """What the policy wants of the machine and the evaluation's machine did not give: device, proof of it, placement, TF32."""
+    role, runtime, rule = scores.role, scores.evaluation.runtime, policy.runtime
     if rule.device not in ("any", runtime.device):
         yield f"the {role} was evaluated on {runtime.device} ({runtime.device_name}), the policy wants {rule.device}"
     if runtime.device != "cuda":

@@ -217,12 +217,17 @@ class CheckResult(Fact):
 
 
 class Judgement(Fact):
-    """The pure answer of `registry.gates.judge`: the same on every machine for the same policy and evidence."""
+    """The pure answer of `registry.gates.judge`: the same on every machine for the same policy and evidence.
+
+    `environment`: the evidence was made on a machine that the policy does not accept, so the same question may be asked
+    again on another one.
+    """
 
     outcome: Outcome
     checks: tuple[CheckResult, ...]
     reason: str
     notes: tuple[str, ...] = ()
+    environment: bool = False
 
 
 class Target(Fact):

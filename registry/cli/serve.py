@@ -17,6 +17,9 @@ from registry.server.serving import serve as run_server
 _POINTING = """\
 reg server at {url}   (home {home}; stop with Ctrl-C)
 
+Look at it, with a link that works once:
+  {login}
+
 Point any wandb script at it:
   export WANDB_BASE_URL={url}
   export WANDB_API_KEY=$(cat {key})
@@ -42,8 +45,8 @@ def serve(host: str, port: int, debug: bool) -> None:
         raise EnvironmentProblem(f"a server for {home} already runs at {running}", hint=f"export WANDB_BASE_URL={running}")
     with ExitStack() as stack:
 
-        def ready(url: str) -> None:
+        def ready(url: str, login: str) -> None:
             stack.enter_context(announce(home, url))
-            output.result({}, _POINTING.format(url=url, home=home, key=home / "key"))
+            output.result({}, _POINTING.format(url=url, login=login, home=home, key=home / "key"))
 
         run_server(home, host, port, on_ready=ready, stop_with_stdin=False)

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
 
-    def tell(url: str) -> None:
+    def tell(url: str, _login: str) -> None:
         sys.stdout.write(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
         sys.stdout.flush()
 

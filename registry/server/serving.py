@@ -22,6 +22,7 @@ import uvicorn
 from registry.errors import EnvironmentProblem
 from registry.server.app import CRASHED_AFTER_SECONDS, create_app
 from registry.server.home import open_home
+from registry.server.ui.login import login_url
 
 # The SDK opens dozens of connections at once when it uploads; a short queue costs each a retry of one to three seconds.
 _BACKLOG = 512
@@ -34,7 +35,7 @@ def serve(
     host: str,
     port: int,
     *,
-    on_ready: Callable[[str], None],
+    on_ready: Callable[[str, str], None],
     stop_with_stdin: bool,
     crashed_after: float = CRASHED_AFTER_SECONDS,
 ) -> None:
@@ -42,7 +43,7 @@ def serve(
 
     Args:
         port: 0 for any free one.
-        on_ready: called once with the URL, when requests are answered.
+        on_ready: called once, when requests are answered, with the URL and a link that logs a browser in (once, soon).
         stop_with_stdin: end with standard input.
         crashed_after: seconds of silence after which a running run counts as crashed.
     Raises:
@@ -63,7 +64,7 @@ def serve(
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_LAST_REQUESTS_SECONDS,
     )
-    server = _Server(config, on_ready=lambda: on_ready(url))
+    server = _Server(config, on_ready=lambda: on_ready(url, login_url(home.signer, url)))
     if stop_with_stdin:
         threading.Thread(target=_stop_at_end_of_stdin, args=(server,), daemon=True, name="stdin").start()
     try:

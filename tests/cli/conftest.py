@@ -40,7 +40,11 @@ class Reg:
     @property
     def environment(self) -> dict[str, str]:
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "REG_", "GITHUB_"))}
-        user = {"HOME": str(self.folder), "XDG_DATA_HOME": str(self.folder / "data"), "XDG_CONFIG_HOME": str(self.folder / "config")}
+        user = {
+            "HOME": str(self.folder),
+            "XDG_DATA_HOME": str(self.folder / "data"),
+            "XDG_CONFIG_HOME": str(self.folder / "config"),
+        }
         return {**ours, **user, "REG_HOME": str(self.home), **self.extra}
 
     def start(self, *words: str) -> subprocess.Popen[str]:

@@ -25,7 +25,17 @@ ALL = dict(commands(group))
 
 
 def test_the_commands_of_the_design_are_there() -> None:
-    wanted = {"dataset push", "dataset pull", "dataset ls", "dataset show", "dataset diff", "train", "evaluate", "gate", "promote"}
+    wanted = {
+        "dataset push",
+        "dataset pull",
+        "dataset ls",
+        "dataset show",
+        "dataset diff",
+        "train",
+        "evaluate",
+        "gate",
+        "promote",
+    }
     wanted |= {"lineage", "ls", "show", "get", "serve", "doctor", "demo", "init"}
     assert wanted <= set(ALL)
 

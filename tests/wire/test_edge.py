@@ -231,7 +231,12 @@ def test_a_taken_port_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = _start("--home", str(tmp_path / "home"), "--port", str(port))
-    assert (ended.returncode, ended.stdout) == (7, "")
+    assert ended.returncode == 7
+    assert json.loads(ended.stdout) == {
+        "error": f"port {port} of 127.0.0.1 is taken by another program",
+        "hint": "reg serve --port 0, for any free one",
+        "exit_code": 7,
+    }
     assert ended.stderr.splitlines() == [
         f"Error: port {port} of 127.0.0.1 is taken by another program",
         "Hint: reg serve --port 0, for any free one",
