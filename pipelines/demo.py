@@ -42,8 +42,8 @@ _STEPS = (
         command="reg dataset push digits/",
     ),
     Step(
-        says="A first, weak model: few images, one epoch.",
-        command="reg train --dataset digits:latest --set WEAK",
+        says="A first, weak model: it sees a tenth of the images.",
+        command="reg train --dataset digits:latest --set train_fraction=0.1",
     ),
     Step(
         says="Scored on the test split, on the ONNX graph that would be served, with the proof of the device it ran on.",
@@ -53,25 +53,25 @@ _STEPS = (
         says="Nobody holds 'production' yet, so the policy asks only its absolute checks.",
         command="reg promote model:v0 --alias production",
     ),
-    Step(says="A strong model: all images.", command="reg train --dataset digits:latest --set STRONG"),
+    Step(says="A strong one: it sees them all.", command="reg train --dataset digits:latest --set epochs=20"),
     Step(
         says="Candidate and baseline are scored on the same items, in one process. The new one is better, beyond chance.",
         command="reg promote model:v1 --alias production",
     ),
     Step(
         says="The same recipe from another seed: different weights, equal quality.",
-        command="reg train --dataset digits:latest --set EQUAL",
+        command="reg train --dataset digits:latest --set epochs=20 --set seed=1",
     ),
     Step(
         says="A plain 'greater than' would promote this one half of the time. The gate says that it cannot tell.",
         command="reg promote model:v2 --alias production",
         ends=Outcome.INCONCLUSIVE,
     ),
-    Step(says="And a worse one.", command="reg train --dataset digits:latest --set WORSE"),
+    Step(says="And a worse one.", command="reg train --dataset digits:latest --set train_fraction=0.1 --set seed=1"),
     Step(says="Refused: 'production' stays where it is.", command="reg promote model:v3 --alias production", ends=Outcome.FAIL),
     Step(
         says="Why is this version in production, and on what data?",
-        command="reg lineage wandb-registry-model/model:production --up",
+        command="reg lineage wandb-registry-model/model:production",
     ),
     Step(says="Everything is an artifact with versions and aliases.", command="reg ls"),
 )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,10 @@ from numpy.typing import NDArray
 from pipelines.config import TrainConfig
 from pipelines.recipes import AnyRecipe, Problem, find
 from registry.errors import BadData, BadSettings, DeviceUnavailable, MissingDependency
+
+# Read once, when torch loads OpenMP. Its threads otherwise spin while they wait, and on a machine that others use too they
+# spin away the very core that they wait for: MNIST took three times as long, all of it wasted.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 try:
     import torch
@@ -100,7 +105,7 @@ def fit(
     Args:
         inputs, targets: the train split, as `Problem` describes them; validation items are taken from it.
         log: called with values and the optimiser step they belong to: `train/loss`, `train/lr`, `train/samples_per_s`
-            every `log_every` steps, and `epoch`, `train/accuracy`, `val/<metric>` after each epoch.
+            every `log_every` steps, and `epoch`, `train/epoch_loss`, `val/<metric>` after each epoch.
         on_progress: called with steps done and steps planned.
     Raises:
         BadData: the arrays do not fit the problem, or there are too few items to train and to validate.

@@ -28,6 +28,8 @@ from registry.records import RunFact, Target, Version
 from registry.references import REGISTRY_PREFIX, Digest, Reference
 from registry.settings import Settings
 
+# Artifact types that the SDK logs for itself, as the storage of something else.
+MADE_BY_THE_SDK = frozenset({"job", "code", "run_table", "wandb-history"})
 _ALGORITHMS = {"MANIFEST_MD5": "md5", "MANIFEST_XXH128": "xxh128"}
 
 
@@ -200,7 +202,7 @@ class Backend:
         """What the run logged; what the SDK logs for itself (job, code, tables) is left out."""
         with _translated(f"ask what run {run.path} logged"):
             logged = [_version(a) for a in self._api.run(run.path).logged_artifacts()]
-        return [version for version in logged if version.type not in {"job", "code", "run_table", "wandb-history"}]
+        return [version for version in logged if version.type not in MADE_BY_THE_SDK]
 
     # Writing
 

@@ -4,8 +4,8 @@ Every bound is one-sided at `alpha`, so an `Interval` is the two-sided interval 
 time. Distributions and Wilson's interval are scipy's. What scipy lacks is here with its source: the paired interval of
 Bonett & Price, the mid-p form of McNemar's test, Holm's correction (scipy has only false discovery rates), and a bootstrap
 for means. scipy's own bootstrap was measured and left: its BCa jackknife is quadratic in the items (10,000 take 4.5 s and
-1.9 GB). Ours is studentised, in bounded memory, and exact under permutation and sign: the order of the items changes nothing, and
-swapping the models mirrors the interval, because the resampled values are brought into one canonical order first.
+1.9 GB). Ours is studentised, in bounded memory, and exact under permutation and sign: the order of the items changes
+nothing and swapping the models mirrors the interval, because the values are brought into one canonical order first.
 """
 
 from __future__ import annotations

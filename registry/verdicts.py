@@ -136,10 +136,10 @@ def _text(text: str) -> str:
 
 
 def _code(text: str | None) -> str:
-    """Literal text; a fence longer than any in it, and `|` escaped because it splits cells even in code."""
+    """Literal text, on one line, in a fence longer than any in it."""
     if not text:
         return ""
-    flat = " ".join(text.split()).replace("|", "\\|")
+    flat = " ".join(text.split())
     fence = "`" * (max((len(run) for run in re.findall(r"`+", flat)), default=0) + 1)
     pad = " " if flat.startswith("`") or flat.endswith("`") else ""
     return f"{fence}{pad}{flat}{pad}{fence}"

@@ -12,12 +12,14 @@ from gate_evidence import (
     FLOOR,
     KEEPS,
     LOSS,
+    change,
     evidence,
     models,
     only,
     policy,
 )
 
+from registry import stats
 from registry.gates import ABSENT, Absent, Evidence, judge
 from registry.policy import load
 from registry.records import Look, Outcome
@@ -56,6 +58,7 @@ def test_a_comparison_has_three_honest_answers(check: str, gained: int, lost: in
     [
         (FLOOR, 60, Outcome.PASS),
         (FLOOR, 110, Outcome.INCONCLUSIVE),
+        (FLOOR, 125, Outcome.INCONCLUSIVE),
         (FLOOR, 180, Outcome.FAIL),
         (FLOOR + ", use: point", 110, Outcome.PASS),
         (FLOOR + ", use: point", 121, Outcome.FAIL),
@@ -111,6 +114,54 @@ def test_inconclusive_says_how_many_items_would_settle_it() -> None:
     deviation = np.sqrt(22 / 600 - 0.01**2)
     assert only(judgement).needed_items == int(np.ceil((2.4864749 * deviation / 0.01) ** 2))
     assert "about 2,261 items would settle a difference of this size" in judgement.reason
+
+
+def test_a_margin_counts_towards_the_items_that_would_settle_it() -> None:
+    candidate, baseline = models(600, baseline_wrong=70, gained=10, lost=16)
+    found = only(judge(policy(KEEPS), candidate=candidate, baseline=baseline))
+    deviation = np.sqrt(26 / 600 - 0.01**2)
+    assert found.status is Outcome.INCONCLUSIVE
+    assert found.needed_items == int(np.ceil((2.4864749 * deviation / (0.02 - 0.01)) ** 2))
+
+
+def test_a_floor_that_is_missed_for_now_says_how_many_items_would_show_it() -> None:
+    found = only(judge(policy(FLOOR), candidate=models(600, baseline_wrong=110)[0], baseline=ABSENT))
+    value = 490 / 600
+    spread = 1.644854 * np.sqrt(0.8 * 0.2) + 0.841621 * np.sqrt(value * (1 - value))
+    assert found.needed_items == int(np.ceil((spread / (value - 0.8)) ** 2))
+    assert found.reason.endswith("about 3,483 items would settle a difference of this size")
+
+
+def test_the_uncertainty_of_a_relative_margin_is_part_of_the_interval() -> None:
+    random = np.random.default_rng(0)
+    right = np.ones(400, dtype=np.bool_)
+    baseline = random.exponential(size=400)
+    candidate = baseline + 0.01 * random.normal(size=400)
+    rules = policy(LOSS.replace("0.1", "0.5"))
+    found = only(judge(rules, candidate=evidence(right, candidate), baseline=evidence(right, baseline)))
+    margin = 0.5 * baseline.mean()
+    contrast = stats.mean_interval(1.5 * baseline - candidate, alpha=0.05).interval
+    assert found.threshold == pytest.approx(-margin)
+    assert found.interval == pytest.approx((contrast.lower - margin, contrast.upper - margin), abs=1e-9)
+
+
+def test_a_rate_of_mistakes_is_better_when_it_is_lower() -> None:
+    candidate, baseline = models(600, baseline_wrong=70, gained=60, lost=5)
+    sides = [
+        change(
+            one,
+            items={"mistake": ~one.items["correct"]},
+            metrics={
+                "mistakes": one.evaluation.metrics["accuracy"].model_copy(
+                    update={"value": float((~one.items["correct"]).mean()), "direction": "lower", "column": "mistake"}
+                )
+            },
+        )
+        for one in (candidate, baseline)
+    ]
+    judgement = judge(policy(BEATS.replace("accuracy", "mistakes")), candidate=sides[0], baseline=sides[1])
+    assert judgement.outcome is Outcome.PASS
+    assert only(judgement).delta == pytest.approx(55 / 600)
 
 
 def test_inconclusive_without_a_gain_says_what_these_items_can_show() -> None:

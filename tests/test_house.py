@@ -107,7 +107,15 @@ def test_nothing_but_the_cli_and_its_server_command_imports_the_server() -> None
 
 
 PURE = ("registry.errors", "registry.references", "registry.records", "registry.policy", "registry.stats")
-PURE += ("registry.gates", "registry.lineage", "registry.verdicts")
+PURE += (
+    "registry.gates",
+    "registry.lineage",
+    "registry.verdicts",
+    "registry.checks",
+    "registry.pairing",
+    "registry.yaml_lines",
+)
+PURE += tuple(name for name in MODULES if name.startswith("registry.judging"))
 
 
 @pytest.mark.parametrize("name", PURE)

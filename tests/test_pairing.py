@@ -152,6 +152,17 @@ def test_evidence_from_the_right_place_counts(rule: str, runtime: Runtime) -> No
     assert judge(policy(FLOOR, head=f"runtime: {rule}"), candidate=candidate, baseline=ABSENT).outcome is Outcome.PASS
 
 
+def test_only_an_error_of_the_machine_is_one() -> None:
+    candidate, baseline = models(600, baseline_wrong=70, gained=60, lost=5)
+    candidate = change(candidate, runtime=CUDA)
+    cuda = "runtime: {device: cuda}"
+    alone = judge(policy(FLOOR, head=cuda), candidate=candidate, baseline=baseline)
+    compared = judge(policy(FLOOR, BEATS, head=cuda), candidate=candidate, baseline=baseline)
+    broken = judge(policy(FLOOR, head=cuda), candidate=with_value("item", 7, None)(candidate), baseline=ABSENT)
+    found = [(judgement.outcome, judgement.environment) for judgement in (alone, compared, broken)]
+    assert found == [(Outcome.PASS, False), (Outcome.ERROR, True), (Outcome.ERROR, False)]
+
+
 def test_a_policy_that_accepts_the_cpu_says_so_in_every_verdict() -> None:
     judgement = judge(policy(FLOOR), candidate=models(600, baseline_wrong=30)[0], baseline=ABSENT)
     assert "scored on the CPU (a processor), which this policy accepts" in judgement.notes

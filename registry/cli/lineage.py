@@ -47,7 +47,10 @@ def _grow(drawn: Tree, branch: Branch) -> None:
 
 def _text(branch: Branch) -> Text:
     node = branch.node
-    text = Text.assemble((f"{node.kind} ", "cyan" if node.is_run else "bold"), node.label)
+    # Our own runs are named by their verb; foreign ones need it said.
+    text = Text(node.label, style="cyan" if node.is_run else "bold")
+    if not node.label.startswith(node.kind):
+        text = Text.assemble((f"{node.kind} ", "dim"), text)
     if node.note:
         text.append(f"  {node.note}", style="green")
     if branch.repeated:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from rich.text import Text
 
 from registry.cli.output import table
 from registry.promotion import Decision
-from registry.records import CheckResult, Outcome
+from registry.records import CheckResult, Outcome, Version
 
 _STYLES = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.INCONCLUSIVE: "yellow", Outcome.ERROR: "magenta"}
 
@@ -16,32 +18,46 @@ _STYLES = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.INCONCLUSIVE: "ye
 def drawn(decision: Decision) -> list[Any]:
     """The checks, the answer, and what became of the alias."""
     verdict, question = decision.verdict, decision.question
-    rows = [
-        (
-            check.id,
-            check.metric + (f" [{check.slice}]" if check.slice else ""),
-            check.test,
-            _candidate(check),
-            _number(check.baseline),
-            _difference(check),
-            _number(check.threshold),
-            Text(check.status, style=_STYLES[check.status]),
-        )
-        for check in verdict.judgement.checks
-    ]
+    rows = [_row(check, others) for check, others in _condensed(verdict.judgement.checks)]
     columns = ("check", "metric", "test", "#candidate", "#baseline", "#difference", "#threshold", "status")
-    baseline = (
-        f"against {question.baseline.origin.name}:{question.baseline.origin.tag}" if question.baseline else "without a baseline"
-    )
+    baseline = f"against {_short(question.baseline)}" if question.baseline else "without a baseline"
     title = f"{question.candidate} {baseline}, on {question.dataset} ({question.split})"
     outcome = Text.assemble((str(verdict.outcome), f"bold {_STYLES[verdict.outcome]}"), f"  {verdict.judgement.reason}")
+    # The headline already gives the reasons of the checks that decided.
     reasons = [
         Text.assemble((f"  {check.id}: ", "dim"), check.reason)
         for check in verdict.judgement.checks
-        if check.status is not Outcome.PASS
+        if check.status is not Outcome.PASS and check.reason not in verdict.judgement.reason
     ]
     notes = [Text(f"  {note}", style="dim") for note in verdict.judgement.notes]
     return ["", table(columns, rows, title=title), "", outcome, *reasons, *notes, _ending(decision)]
+
+
+def _condensed(checks: Sequence[CheckResult]) -> Iterator[tuple[CheckResult, int]]:
+    """Each check, but of the slices that passed only the worst, with the number of the others."""
+    for _, group in groupby(checks, key=lambda check: check.id):
+        found = list(group)
+        passed = [check for check in found if check.slice is not None and check.status is Outcome.PASS]
+        worst = min(passed, key=lambda check: (check.delta is None, check.delta), default=None)
+        yield from (
+            (check, len(passed) - 1 if check is worst else 0) for check in found if check not in passed or check is worst
+        )
+
+
+def _row(check: CheckResult, others: int) -> tuple[object, ...]:
+    status = (
+        f"{check.status} (warns only)" if check.severity == "warn" and check.status is not Outcome.PASS else str(check.status)
+    )
+    return (
+        check.id,
+        check.metric + (f" [{check.slice}]" if check.slice else "") + (f" and {others} better" if others else ""),
+        check.test,
+        _candidate(check),
+        _number(check.baseline),
+        _difference(check),
+        _number(check.threshold),
+        Text(status, style=_STYLES[check.status]),
+    )
 
 
 def verdict_data(decision: Decision) -> dict[str, Any]:
@@ -72,12 +88,12 @@ def _ending(decision: Decision) -> Text:
     if decision.holder is not None:
         said = " by override" if decision.verdict.override else ""
         return Text(f"'{target}' is now {decision.question.candidate}{said}{where}", style="bold")
-    held = (
-        f"stays {decision.question.baseline.origin.name}:{decision.question.baseline.origin.tag}"
-        if decision.question.baseline
-        else "stays unset"
-    )
+    held = f"stays {_short(decision.question.baseline)}" if decision.question.baseline else "stays unset"
     return Text(f"'{target}' {held}{where}")
+
+
+def _short(version: Version) -> str:
+    return f"{version.origin.name}:{version.origin.tag}"
 
 
 def _number(value: float | None) -> str:

@@ -36,7 +36,7 @@ from registry.server import refusals
 from registry.server.blobs import Blobs
 from registry.server.context import Context, User
 from registry.server.database import Database
-from registry.server.resolvers import artifacts, people, registries, runs
+from registry.server.resolvers import artifacts, people, registries, runs, sweeps
 from registry.server.signing import Signer
 
 
@@ -56,8 +56,8 @@ _SCALARS = [ScalarType(name) for name in ("JSONString", "JSON", "Int64", "DateTi
 def schema() -> GraphQLSchema:
     """The executable schema; loading fails when a file or binding is wrong, so a test that calls this covers them all."""
     definitions = load_schema_from_path(str(Path(__file__).parent / "schema"))
-    bindables = [*_SCALARS, *people.bindables, *runs.bindables, *artifacts.bindables, *registries.bindables]
-    return make_executable_schema(definitions, *bindables, convert_names_case=True)
+    bindables = [bindable for noun in (people, runs, artifacts, registries, sweeps) for bindable in noun.bindables]
+    return make_executable_schema(definitions, *_SCALARS, *bindables, convert_names_case=True)
 
 
 @lru_cache(maxsize=512)

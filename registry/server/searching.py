@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import random
-import warnings as python_warnings
+import warnings
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,8 +24,8 @@ from registry.server.spaces import Choice, Parameter, Path, Range
 
 METHODS = ("grid", "random", "bayes")
 _KNOWN_KEYS = {
-    "command", "controller", "description", "early_terminate", "entity", "image_uri", "job", "launch", "method", "metric", "name",
-    "parameters", "program", "project", "queue", "run_cap", "run_name", "runcap", "scheduler",
+    "command", "controller", "description", "early_terminate", "entity", "image_uri", "job", "launch", "method", "metric",
+    "name", "parameters", "program", "project", "queue", "run_cap", "run_name", "runcap", "scheduler",
 }  # fmt: skip
 _LARGEST_GRID = 2**62
 
@@ -235,18 +235,20 @@ def _bayes(search: Search, past: Sequence[Past], *, seed: str, number: int) -> d
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     kinds = {".".join(parameter.path): _kind(parameter) for parameter in search.parameters if parameter.count != 1}
-    with python_warnings.catch_warnings():
-        python_warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         # The liar keeps agents that ask at the same time apart: a running trial counts as a bad one.
         sampler = optuna.samplers.TPESampler(
             seed=random.Random(f"{seed}/{number}").getrandbits(32), multivariate=True, constant_liar=True
         )
         study = optuna.create_study(sampler=sampler)
+        worst = max((trial.loss for trial in past if trial.loss is not None), default=None)
         for trial in past:
             placed = _placed(search, trial.values)
-            if placed is not None and (trial.running or trial.loss is not None):
+            # A run that ended without a value counts as the worst: what crashes once is not worth many more runs.
+            loss = None if trial.running else worst if trial.loss is None else trial.loss
+            if placed is not None and (trial.running or loss is not None):
                 state = optuna.trial.TrialState.RUNNING if trial.running else optuna.trial.TrialState.COMPLETE
-                loss = None if trial.running else trial.loss
                 study.add_trial(optuna.trial.create_trial(state=state, params=placed, distributions=kinds, value=loss))
         asked = study.ask(kinds).params
     values = {}

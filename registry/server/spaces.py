@@ -205,6 +205,7 @@ def _parameter(path: Path, name: str, spec: Mapping[str, Any], warnings: list[st
     if distribution == "constant":
         if "value" not in spec:
             raise BadData(f"parameter '{name}' is constant and has no value", hint=f"{name}: {{value: …}}")
+        _text(name, spec["value"])
         return Choice(path=path, values=(spec["value"],), weights=(1.0,))
     if distribution in {"categorical", "categorical_w_probabilities"}:
         return _choice(path, name, spec, warnings)
@@ -243,7 +244,7 @@ def _choice(path: Path, name: str, spec: Mapping[str, Any], warnings: list[str])
         raise BadData(f"the probabilities of parameter '{name}' add up to {sum(weights):g}, not to 1")
     merged: dict[str, tuple[Any, float]] = {}
     for value, weight in zip(values, weights, strict=True):
-        text = json.dumps(value, sort_keys=True, default=str)
+        text = _text(name, value)
         merged[text] = (value, weight + merged.get(text, (value, 0.0))[1])
     if len(merged) < len(values):
         warnings.append(f"parameter '{name}': {len(values) - len(merged)} of its values are repeated; each is tried once")
@@ -285,10 +286,26 @@ def _range(path: Path, name: str, spec: Mapping[str, Any], distribution: str) ->
 def _number(name: str, spec: Mapping[str, Any], key: str, default: float | None = None) -> float:
     value = spec.get(key, default)
     if not _is_number(value):
+        # YAML reads 1e-3 as a text: its numbers have a point.
+        mended = f"write {float(value)!r}" if isinstance(value, str) and _reads_as_number(value) else None
         missing = "is missing" if value is None else f"is {json.dumps(value, default=str)[:80]}, not a finite number"
-        raise BadData(f"{key} of parameter '{name}' {missing}")
+        raise BadData(f"{key} of parameter '{name}' {missing}", hint=mended)
     number: float = value
     return number
+
+
+def _text(name: str, value: Any) -> str:
+    try:
+        return json.dumps(value, sort_keys=True)
+    except TypeError as exc:
+        raise BadData(f"the value {str(value)[:80]} of parameter '{name}' is not JSON", hint="put it in quotes") from exc
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _is_number(value: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from registry.errors import BadData
 from registry.server.database import Database
-from registry.server.store import console, history, runs
+from registry.server.store import console, history, runs, sweeps
 
 _HISTORY = "wandb-history.jsonl"
 _EVENTS = "wandb-events.jsonl"
@@ -59,7 +59,9 @@ def receive(
         if _SUMMARY in chunks and chunks[_SUMMARY][1]:
             # The whole summary each time: what is no longer in it was deleted.
             changes["summary"] = chunks[_SUMMARY][1][-1]
-        runs.change(connection, found.id, changes)
+        changed = runs.change(connection, found.id, changes)
+        if body.get("complete"):
+            sweeps.run_ended(connection, changed)
     return {"stopped": found.stop_requested}
 
 

@@ -219,7 +219,9 @@ agents = Table(
     _to("sweeps", "sweep_id"),
     Column("name", Text, nullable=False),
     Column("host", Text, nullable=False),
-    Column("state", Text, nullable=False),  # RUNNING | FINISHED (told to exit) | CRASHED (lost with a run)
+    Column(
+        "state", Text, nullable=False
+    ),  # RUNNING | FINISHED (told to exit) | CRASHED (lost with a run); silence is read from heartbeat_at
     Column("created_at", Text, nullable=False),
     Column("heartbeat_at", Text, nullable=False),
     UniqueConstraint("sweep_id", "name"),

@@ -15,7 +15,7 @@ from registry.server.store.pages import Page
 # The newest client this server was tested with, and the oldest it hopes to serve.
 _CLIENT_VERSIONS = {"max_cli_version": "0.31.99", "min_cli_version": "0.20.0"}
 
-# What 0.31 asks about and this server does. Absent means off: XXH128 digests, gzip streams, automations, local scheduler.
+# What 0.31 asks about and this server does. Absent means off: XXH128 digests, gzip streams, automations.
 _FEATURES = (
     "STRUCTURED_CONSOLE_LOGS",
     "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
@@ -26,6 +26,8 @@ _FEATURES = (
     "ARTIFACT_COLLECTIONS_FILTERING_SORTING",
     "TOTAL_COUNT_IN_FILE_CONNECTION",
     "MARK_RUN_FILES_UPLOADED",
+    "SWEEPS_QUERY_FILTERING",
+    "SWEEPS_LOCAL_SCHEDULER",
     # Taken for granted by 0.31, asked about by older clients.
     "LARGE_FILENAMES",
     "ARTIFACT_TAGS",

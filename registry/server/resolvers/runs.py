@@ -13,7 +13,7 @@ from registry.errors import BadData, NotFound
 from registry.server import ids, transfers
 from registry.server.context import Context
 from registry.server.resolvers import Info
-from registry.server.store import artifacts, console, history, people, run_files, runs
+from registry.server.store import artifacts, console, history, people, run_files, runs, sweeps
 from registry.server.store.pages import Page
 from registry.server.store.run_files import RunFile
 from registry.server.store.runs import Run
@@ -76,14 +76,17 @@ def upsert_bucket(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     if input.get("id"):
         found: Run | None = runs.by_id(context.connection, ids.decode("Run", input["id"]))
     else:
-        place = _place(context, input)
+        where = place(context, input.get("entity_name"), input.get("model_name"))
         name = input.get("name")
-        found = name and runs.find(context.connection, place.entity_name, place.name, name)
+        found = name and runs.find(context.connection, where.entity_name, where.name, name)
         if not found:
-            created = runs.create(context.connection, place, name=name, user_id=context.user.id, values=values)
+            created = runs.create(context.connection, where, name=name, user_id=context.user.id, values=values)
+            sweeps.adopt(context.connection, created)
             return {"bucket": _forked(context, created), "inserted": True}
     assert found is not None
     changed = runs.change(context.connection, found.id, runs.started(values) if begins else values)
+    if changed.sweep != found.sweep:
+        sweeps.adopt(context.connection, changed)
     return {"bucket": changed, "inserted": False}
 
 
@@ -333,13 +336,13 @@ run_file.set_alias("sizeBytes", "size")
 bindables: list[SchemaBindable] = [mutation, project, run, run_file]
 
 
-def _place(context: Context, input: dict[str, Any]) -> people.Project:
-    """The project a new run goes to, made when absent; an unknown entity is a typo, not a wish."""
-    name = input.get("entity_name") or context.user.entity
+def place(context: Context, entity: str | None, project: str | None) -> people.Project:
+    """The project a new run or sweep goes to, made when absent; an unknown entity is a typo, not a wish."""
+    name = entity or context.user.entity
     owner = people.entity(context.connection, name)
     if owner is None:
         raise NotFound(f"there is no entity '{name[:80]}'", hint=f"use '{context.user.entity}', or make a team of that name")
-    return people.ensure_project(context.connection, owner, input.get("model_name") or _DEFAULT_PROJECT, context.user.id)
+    return people.ensure_project(context.connection, owner, project or _DEFAULT_PROJECT, context.user.id)
 
 
 def _forked(context: Context, created: Run) -> Run:
