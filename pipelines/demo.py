@@ -42,8 +42,8 @@ _STEPS = (
         command="reg dataset push digits/",
     ),
     Step(
-        says="A first, weak model: it sees a tenth of the images.",
-        command="reg train --dataset digits:latest --set train_fraction=0.1",
+        says="A first, weak model: it sees one image in twenty.",
+        command="reg train --dataset digits:latest --set train_fraction=0.05 --set batch_size=8 --set epochs=15",
     ),
     Step(
         says="Scored on the test split, on the ONNX graph that would be served, with the proof of the device it ran on.",
@@ -53,21 +53,26 @@ _STEPS = (
         says="Nobody holds 'production' yet, so the policy asks only its absolute checks.",
         command="reg promote model:v0 --alias production",
     ),
-    Step(says="A strong one: it sees them all.", command="reg train --dataset digits:latest --set epochs=20"),
+    Step(
+        says="A strong one: it sees them all.", command="reg train --dataset digits:latest --set model.width=24 --set epochs=20"
+    ),
     Step(
         says="Candidate and baseline are scored on the same items, in one process. The new one is better, beyond chance.",
         command="reg promote model:v1 --alias production",
     ),
     Step(
         says="The same recipe from another seed: different weights, equal quality.",
-        command="reg train --dataset digits:latest --set epochs=20 --set seed=1",
+        command="reg train --dataset digits:latest --set model.width=24 --set epochs=20 --set seed=1",
     ),
     Step(
         says="A plain 'greater than' would promote this one half of the time. The gate says that it cannot tell.",
         command="reg promote model:v2 --alias production",
         ends=Outcome.INCONCLUSIVE,
     ),
-    Step(says="And a worse one.", command="reg train --dataset digits:latest --set train_fraction=0.1 --set seed=1"),
+    Step(
+        says="And a worse one.",
+        command="reg train --dataset digits:latest --set train_fraction=0.1 --set batch_size=16 --set epochs=20",
+    ),
     Step(says="Refused: 'production' stays where it is.", command="reg promote model:v3 --alias production", ends=Outcome.FAIL),
     Step(
         says="Why is this version in production, and on what data?",

@@ -31,7 +31,11 @@ Progress = Callable[[str], AbstractContextManager[OnProgress]]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to evaluate, pinned. `batches` are the sizes at which two models are timed against each other."""
+    """What to evaluate, pinned.
+
+    `batches` are the sizes at which two models are timed against each other; `latency_seconds` is the time to spend on the
+    latency of each model alone, per batch size.
+    """
 
     model: Version
     dataset: Version
@@ -41,6 +45,7 @@ class Plan:
     placement: Literal["compute", "any"] = "compute"
     tf32: bool = False
     batches: tuple[int, ...] = (1,)
+    latency_seconds: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +149,7 @@ def _evaluate(
             folder=Path(folder),
             against=Pinned.of(other) if other else None,
             timings=timings,
+            latency_seconds=plan.latency_seconds,
             on_progress=advance,
         )
         runtime = done.evaluation.runtime

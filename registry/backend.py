@@ -121,8 +121,12 @@ class Backend:
         with _translated(f"list the versions of '{reference.path}'"):
             return [_version(a) for a in self._api.artifacts(type_name=type, name=self._path(reference, tag=False))]
 
-    def collections(self) -> list[Collection]:
-        """The collections of the project, by type and name."""
+    def collections(self, type: str | None = None) -> list[Collection]:
+        """The collections of the project.
+
+        Args:
+            type: only those of this artifact type; None means all but what the SDK logs for itself.
+        """
         with _translated(f"list the collections of {self.entity}/{self.project}"):
             try:
                 types = list(self._api.artifact_types(project=f"{self.entity}/{self.project}"))
@@ -130,7 +134,8 @@ class Backend:
                 if _is_absent(exc):  # a project exists from its first run on; before that it is simply empty
                     return []
                 raise
-            return [_collection(c) for kind in types for c in kind.collections()]
+            wanted = [t for t in types if (t.name not in MADE_BY_THE_SDK if type is None else t.name == type)]
+            return [_collection(c) for kind in wanted for c in kind.collections()]
 
     def registries(self) -> list[Collection]:
         """The collections of all registries of the organisation."""

@@ -84,7 +84,7 @@ def ls(session: Session, reference: Reference | None) -> None:
         if reference is not None:
             versions = backend.versions(reference)
         else:
-            names = [c.path for c in backend.collections() if c.type == "dataset"]
+            names = [c.path for c in backend.collections("dataset")]
             versions = [backend.resolve(parse(name)) for name in names]
     session.output.result({"versions": [version_data(v) for v in versions]}, versions_table(versions))
 

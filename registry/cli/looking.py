@@ -9,7 +9,7 @@ from typing import Any
 import click
 import yaml
 
-from registry.backend import MADE_BY_THE_SDK, Collection
+from registry.backend import Collection
 from registry.cli.output import table
 from registry.cli.params import FOLDER, REFERENCE, Session, session
 from registry.copying import copy_folder
@@ -29,8 +29,8 @@ def ls(session: Session, reference: Reference | None, type_: str | None, registr
             versions = backend.versions(reference)
             session.output.result({"versions": [version_data(v) for v in versions]}, versions_table(versions))
             return
-        found = backend.registries() if registries else backend.collections()
-    shown = [c for c in found if (c.type not in MADE_BY_THE_SDK if type_ is None else c.type == type_)]
+        found = backend.registries() if registries else backend.collections(type_)
+    shown = [c for c in found if type_ is None or c.type == type_]
     session.output.result({"collections": [dataclasses.asdict(c) for c in shown]}, _collections_table(shown))
 
 

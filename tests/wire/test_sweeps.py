@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -294,9 +295,11 @@ def test_a_cancelled_sweep_stops_its_runs_before_its_agents_leave(server: Server
     sweep = created(server, project, GRID)
     agent = sweep.agent()
     run, _ = sweep.given(agent)
+    sweep.begin(run)
     sweep.set(state="CANCELED")
     assert [sweep.beat(agent, run) for _ in range(2)] == [[{"type": "stop", "run_id": run}]] * 2
     assert sweep.beat(agent) == [{"type": "exit"}]
+    assert [run["state"] for run in sweep.show()["runs"]] == ["killed"]
 
 
 def test_an_answer_that_was_lost_is_given_again(server: Server, project: str) -> None:
@@ -313,6 +316,21 @@ def test_a_process_that_ends_without_a_word_has_failed_and_keeps_its_point(serve
     assert sweep.beat(agent, run) == []
     assert (x, sweep.given(agent)[1]) == (1, 2)
     assert [run["state"] for run in sweep.show()["runs"]] == ["failed", "pending"]
+
+
+def test_a_grid_whose_last_process_never_spoke_is_finished_by_its_agent(server: Server, project: str) -> None:
+    sweep = created(server, project, {**GRID, "parameters": {"x": {"value": 1}}})
+    agent = sweep.agent()
+    run, _ = sweep.given(agent)
+    sweep.beat(agent, run)
+    assert (sweep.beat(agent), sweep.show()["state"]) == ([{"type": "exit"}], "FINISHED")
+
+
+def test_agents_that_ask_at_the_same_moment_get_different_points(server: Server, project: str) -> None:
+    sweep = created(server, project, {**GRID, "parameters": {"x": {"min": 1, "max": 8}}})
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        given = pool.map(sweep.given, [sweep.agent() for _ in range(8)])
+    assert sorted(x for _, x in given) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize("begun", [True, False], ids=["while it ran", "before it began"])
@@ -377,6 +395,8 @@ def test_hyperband_stops_what_is_worse_at_its_bracket_and_keeps_saying_so(server
     said = [sweep.beat(agent, run) for agent, run in zip(agents, given, strict=True)]
     assert said == [[], [], [], [{"type": "stop", "run_id": given[3]}]]
     assert sweep.beat(agents[3], given[3]) == [{"type": "stop", "run_id": given[3]}]
+    sweep.beat(agents[3])
+    assert [run["state"] for run in sweep.show()["runs"]] == ["running"] * 3 + ["killed"]
 
 
 def test_a_run_started_by_hand_counts_for_the_sweep_it_names(server: Server, project: str) -> None:

@@ -30,6 +30,7 @@ from registry.server.tables import agents, runs, trials
 _SILENCE = timedelta(minutes=5)
 _MOST_OFFERS = 3
 _ALL_ROWS = 10_000_000
+_ALIVE = ("pending", "running", "preempting")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +147,10 @@ def _hear(connection: Connection, agent: Agent, running: Set[str]) -> None:
             _set(connection, trial.id, seen=True)
         elif trial.seen or trial.state != "pending" or trial.offers >= _MOST_OFFERS:
             _set(connection, trial.id, over=True)
-            if trial.state == "pending":
+            # A process that was stopped rarely says so itself: waiting for its silence would show it running for minutes.
+            if trial.stopped and trial.state in _ALIVE:
+                run_store.change(connection, trial.run_id, {"state": "killed"})
+            elif trial.state == "pending":
                 run_store.change(connection, trial.run_id, {"state": "failed"})
 
 
@@ -162,13 +166,15 @@ def _recover(connection: Connection, sweep: Sweep) -> None:
 
 def _unwanted(connection: Connection, sweep: Sweep, running: Set[str]) -> set[str]:
     """Which of an agent's runs are to stop; once said, it is said until the process has ended."""
-    if sweep.state == "CANCELED":
-        return set(running)
     search = sweep.search
     wanted = _trials(connection, trials.c.sweep_id == sweep.id)
     stopped = {trial.name for trial in wanted if trial.stopped} & running
-    asked: set[str] = set(_object(sweep.controller).get("earlystop") or ()) if search.steered else set()
-    if search.hyperband and search.metric and not search.steered:
+    asked: Set[str] = frozenset()
+    if sweep.state == "CANCELED":
+        asked = running
+    elif search.steered:
+        asked = set(_object(sweep.controller).get("earlystop") or ())
+    elif search.hyperband and search.metric:
         asked = searching.to_stop(search.hyperband, _losses(connection, wanted, search), running - stopped)
     for trial in wanted:
         if trial.name in asked & running:
