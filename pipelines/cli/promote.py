@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from registry.policy import Policy
 
 from registry import policy as policies
 from registry import promotion, provenance
@@ -18,6 +17,7 @@ from registry.backend import Backend
 from registry.cli.params import ALIAS, FILE, REFERENCE, Session, session
 from registry.cli.verdict import drawn, verdict_data
 from registry.errors import BadPolicy
+from registry.policy import Policy
 from registry.promotion import Decision, Evaluate
 from registry.references import Reference
 
