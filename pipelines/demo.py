@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,14 +97,12 @@ def demo(home: Path | None, clean: bool, debug: bool) -> None:
     """See the whole life of a model on real data: no account, no network, no GPU, under two minutes."""
     output = Output(as_json=False)
     home = (home or Path(platformdirs.user_data_dir("reg-demo"))).absolute()
-    _remove(home)
     if clean:
+        _remove(home)
         output.notice(f"removed {home}")
         return
     started = time.monotonic()
-    home.mkdir(parents=True)
-    (home / _MARKER).touch()
-    write_digits(home / "digits")
+    _begin(home)
     output.result({}, f"A tour of reg in {home}\n")
     for step in _STEPS:
         output.result({}, f"\n# {step.says}\n$ {step.command}")
@@ -130,6 +129,18 @@ def _run(command: str, *, home: Path) -> int:
     ours = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "REG_"))}
     words = [sys.executable, "-m", "registry", *shlex.split(command)[1:]]
     return subprocess.run(words, cwd=home, env={**ours, "REG_HOME": str(home / "home")}).returncode
+
+
+def _begin(home: Path) -> None:
+    """A folder with the data; an earlier demo goes only when the new one can begin."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home.parent) as draft:
+        new = Path(draft) / "demo"
+        new.mkdir()
+        (new / _MARKER).touch()
+        write_digits(new / "digits")
+        _remove(home)
+        new.rename(home)
 
 
 def _remove(home: Path) -> None:

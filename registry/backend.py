@@ -238,7 +238,7 @@ class Backend:
         finally:
             with _translated("finish the W&B run"):
                 sdk.finish(exit_code=exit_code)
-            self._check_alive()
+            self.check_alive()
 
     def ensure_registry(self, name: str) -> None:
         """Create the registry when the server has none of that name.
@@ -250,7 +250,11 @@ class Backend:
             if not list(self._api.registries(filter={"name": name})):
                 self._api.create_registry(name=name, visibility="organization")
 
-    def _check_alive(self) -> None:
+    def check_alive(self) -> None:
+        """
+        Raises:
+            Unreachable: the embedded server that this backend started has ended.
+        """
         if self._embedded is not None and not self._embedded.alive:
             raise Unreachable(
                 "the embedded server ended while the run was being written; what it had acknowledged is kept",
@@ -301,6 +305,12 @@ class Run:
             self.sdk.use_artifact(self._backend._artifact(version))
 
     def log(self, values: Mapping[str, Any], *, step: int | None = None) -> None:
+        """Append to the run's history.
+
+        Raises:
+            Unreachable: the embedded server is gone, so that hours of work would leave no trace.
+        """
+        self._backend.check_alive()
         self.sdk.log(dict(values), step=step)
 
     def summarise(self, values: Mapping[str, Any]) -> None:

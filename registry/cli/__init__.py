@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 import click
 
 from registry import __version__
-from registry.errors import RegError
+from registry.errors import MissingDependency, RegError
 
 CommandTable = Mapping[str, tuple[str, str]]
 
@@ -44,7 +44,15 @@ class Commands(click.Group):
         if found is None:
             return None
         module, _, attribute = found[0].partition(":")
-        command = getattr(import_module(module), attribute)
+        try:
+            command = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as exc:
+            if exc.name is None or exc.name.partition(".")[0] in ("registry", "pipelines"):
+                raise
+            raise MissingDependency(
+                f"'reg {cmd_name}' needs {exc.name}, which a plain install does not bring",
+                hint="pip install 'reg-lifecycle[cpu]'",
+            ) from exc
         assert isinstance(command, click.Command), found[0]
         return command
 

@@ -14,12 +14,15 @@ from registry.records import CheckResult, Outcome, Version
 
 _STYLES = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.INCONCLUSIVE: "yellow", Outcome.ERROR: "magenta"}
 
+# What the interval's lower bound is held against; an absolute check has a range, which its reason says.
+_SIGNS = {"superiority": "> ", "non-inferiority": "≥ ", "not-worse": "≥ ", "ratio": "≤ "}
+
 
 def drawn(decision: Decision) -> list[Any]:
     """The checks, the answer, and what became of the alias."""
     verdict, question = decision.verdict, decision.question
     rows = [_row(check, others) for check, others in _condensed(verdict.judgement.checks)]
-    columns = ("check", "metric", "test", "#candidate", "#baseline", "#difference", "#threshold", "status")
+    columns = ("check", "metric", "asks", "#candidate", "#baseline", "#difference [interval]", "status")
     baseline = f"against {_short(question.baseline)}" if question.baseline else "without a baseline"
     title = f"{question.candidate} {baseline}, on {question.dataset} ({question.split})"
     outcome = Text.assemble((str(verdict.outcome), f"bold {_STYLES[verdict.outcome]}"), f"  {verdict.judgement.reason}")
@@ -50,12 +53,11 @@ def _row(check: CheckResult, others: int) -> tuple[object, ...]:
     )
     return (
         check.id,
-        check.metric + (f" [{check.slice}]" if check.slice else "") + (f" and {others} better" if others else ""),
-        check.test,
-        _candidate(check),
+        check.metric + (f" {check.slice}" if check.slice else "") + (f" (+{others} better)" if others else ""),
+        f"{check.test} {_SIGNS.get(check.test, '')}{_number(check.threshold)}",
+        _number(check.candidate),
         _number(check.baseline),
         _difference(check),
-        _number(check.threshold),
         Text(status, style=_STYLES[check.status]),
     )
 
@@ -104,18 +106,12 @@ def _number(value: float | None) -> str:
     return f"{value:.4f}"
 
 
-def _candidate(check: CheckResult) -> str:
-    """Without a baseline the interval is the candidate's own."""
-    if check.interval is None or check.delta is not None:
-        return _number(check.candidate)
-    low, high = (_number(bound) or "…" for bound in check.interval)
-    return f"{_number(check.candidate)} [{low}, {high}]"
-
-
 def _difference(check: CheckResult) -> str:
-    if check.interval is None or check.delta is None:
+    """What the interval is about: the difference, or without a baseline the candidate itself."""
+    if check.interval is None:
         return _signed(check.delta)
-    low, high = (_signed(bound) or "…" for bound in check.interval)
+    show = _number if check.delta is None else _signed
+    low, high = (show(bound) or "…" for bound in check.interval)
     return f"{_signed(check.delta)} [{low}, {high}]".strip()
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import signal
 import socket
+import sqlite3
+import subprocess
 import time
 from pathlib import Path
 
@@ -113,12 +116,7 @@ def test_a_key_that_the_server_does_not_know_is_refused(reg: Reg) -> None:
 
 
 def test_ctrl_c_ends_with_130_and_leaves_no_server(reg: Reg) -> None:
-    (reg.folder / "many").mkdir()
-    (reg.folder / "many" / "train.csv").write_text("a,target\n" + "".join(f"{i},{i % 2}\n" for i in range(2000)))
-    (reg.folder / "many" / "test.csv").write_text("a,target\n" + "".join(f"{i}.5,{i % 2}\n" for i in range(200)))
-    assert reg("dataset", "push", "many").code == 0
-    process = reg.start("train", "--dataset", "many:latest", "--set", "epochs=100000", "--set", "patience=null")
-    wait_for_a_run(reg.home, "train")
+    process = a_training_that_never_ends(reg)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -126,18 +124,38 @@ def test_ctrl_c_ends_with_130_and_leaves_no_server(reg: Reg) -> None:
     assert servers_of(reg.home) == []
 
 
+def test_a_server_that_is_gone_mid_run_ends_the_run_with_8(reg: Reg) -> None:
+    process = a_training_that_never_ends(reg)
+    for server in servers_of(reg.home):
+        os.kill(server, signal.SIGKILL)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 8
+    assert err.splitlines()[-2:] == [
+        "Error: the embedded server ended while the run was being written; what it had acknowledged is kept",
+        "Hint: run the command again; reg doctor",
+    ]
+    assert [c["name"] for c in reg("ls", "--json").data["collections"]] == ["many"]
+    assert out == ""
+
+
 def test_kill_9_of_a_command_takes_its_server_along(reg: Reg) -> None:
+    process = a_training_that_never_ends(reg)
+    assert len(servers_of(reg.home)) == 1
+    process.kill()
+    process.communicate(timeout=60)
+    assert_soon(lambda: servers_of(reg.home) == [])
+    assert reg("ls", "--json").code == 0
+
+
+def a_training_that_never_ends(reg: Reg) -> subprocess.Popen[str]:
+    """A `reg train` that has already logged something."""
     (reg.folder / "many").mkdir()
     (reg.folder / "many" / "train.csv").write_text("a,target\n" + "".join(f"{i},{i % 2}\n" for i in range(2000)))
     (reg.folder / "many" / "test.csv").write_text("a,target\n" + "".join(f"{i}.5,{i % 2}\n" for i in range(200)))
     assert reg("dataset", "push", "many").code == 0
     process = reg.start("train", "--dataset", "many:latest", "--set", "epochs=100000", "--set", "patience=null")
     wait_for_a_run(reg.home, "train")
-    assert len(servers_of(reg.home)) == 1
-    process.kill()
-    process.communicate(timeout=60)
-    assert_soon(lambda: servers_of(reg.home) == [])
-    assert reg("ls", "--json").code == 0
+    return process
 
 
 def servers_of(home: Path) -> list[int]:
@@ -165,8 +183,6 @@ def assert_soon(holds: object, *, seconds: float = 30) -> None:
 
 
 def wait_for_announcement(home: Path) -> str:
-    import json
-
     assert_soon((home / "serve.json").exists)
     url: str = json.loads((home / "serve.json").read_text())["url"]
     return url
@@ -174,7 +190,6 @@ def wait_for_announcement(home: Path) -> str:
 
 def wait_for_a_run(home: Path, job_type: str) -> None:
     """Until a run of this job type has logged something."""
-    import sqlite3
 
     def logged() -> bool:
         with sqlite3.connect(f"file:{home}/reg.db?mode=ro", uri=True) as database:

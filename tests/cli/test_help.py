@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from registry.cli import group
+from registry.cli import TABLE, group, run
 
 
 def commands(at: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -62,3 +62,14 @@ def test_every_example_is_a_command_line_that_parses(name: str) -> None:
         words = line.removeprefix("reg ").split()
         words = words[len(name.split()) :]
         ALL[name].make_context(name, words, resilient_parsing=False)
+
+
+def test_a_command_that_needs_an_optional_package_names_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(TABLE, "modelling", ("tests.cli.needs_torch:command", "needs a package that is not there"))
+    assert run(["modelling"]) == 7
+    assert capsys.readouterr().err.splitlines() == [
+        "Error: 'reg modelling' needs a_package_that_nobody_has, which a plain install does not bring",
+        "Hint: pip install 'reg-lifecycle[cpu]'",
+    ]

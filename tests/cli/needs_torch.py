@@ -1,0 +1,3 @@
+"""A command whose module needs a package that is not installed."""
+
+import a_package_that_nobody_has  # noqa: F401
