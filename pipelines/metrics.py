@@ -19,6 +19,7 @@ from scipy import stats
 from sklearn.metrics import f1_score, precision_recall_fscore_support, roc_auc_score
 
 from registry.records import Metric
+from registry.stats import wilson as wilson_bounds
 
 BINS = 15
 # A float32 probability cannot say more than this: scikit-learn's own clipping point for float32 input.
@@ -93,8 +94,8 @@ def classification(
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """Two-sided 95 % Wilson interval of a proportion, n >= 1."""
-    interval = stats.binomtest(successes, n).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    bounds = wilson_bounds(successes, n, alpha=0.025)
+    return bounds.lower, bounds.upper
 
 
 def calibration_bins(confidence: NDArray[Any], correct: NDArray[np.bool_], *, bins: int = BINS) -> list[CalibrationBin]:
