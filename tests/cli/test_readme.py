@@ -40,7 +40,7 @@ def test_every_other_command_of_the_readme_is_run_elsewhere() -> None:
     assert others == {
         "make demo",
         "make test",
-        "pip install 'reg-lifecycle[cpu]'",
+        "pip install --constraint constraints.txt '.[cpu]'",
         "export WANDB_API_KEY=...",
         "export WANDB_BASE_URL=https://wandb.example.org",
         "export WANDB_ENTITY=my-team WANDB_PROJECT=my-project",
