@@ -8,8 +8,7 @@ both against each other go into both, seen from either side.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,16 +16,13 @@ from typing import Literal
 from pipelines.data.contents import Split
 from pipelines.data.reading import Dataset, load
 from pipelines.figures import pr_curves, roc_curves, worst_mistakes
-from pipelines.job import Job, open_job
+from pipelines.job import Job, Progress, open_job
 from pipelines.model_files import ModelFile, read_model
 from pipelines.runtime import Session, open_session
 from pipelines.scoring import Evaluated, Timings, evaluate, time_against
 from registry.backend import Backend
 from registry.errors import EvaluationMismatch
 from registry.records import Evaluation, Pinned, Scored, Version
-
-OnProgress = Callable[[int, int], None]
-Progress = Callable[[str], AbstractContextManager[OnProgress]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ thing that is about looking rather than about the life of a model: how the SDK w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from wandb.plot.custom_chart import CustomChart
 
 from registry.backend import Backend, Run
 from registry.records import Version
+
+# Opens a progress bar with a title for the time of a block; what it yields is called with (done, total).
+Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 
 class Job:

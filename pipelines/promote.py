@@ -7,7 +7,8 @@ candidate. A machine without torch's company, such as a CI job that only promote
 from __future__ import annotations
 
 from pipelines import evaluate
-from pipelines.evaluate import Plan, Progress
+from pipelines.evaluate import Plan
+from pipelines.job import Progress
 from registry.backend import Backend
 from registry.promotion import Evaluate, Question
 

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.config import TrainConfig
 from pipelines.data import reading
 from pipelines.data.spec import DatasetSpec, ImageInput
-from pipelines.job import open_job
+from pipelines.job import Progress, open_job
 from pipelines.model_files import ModelFile, write_model
 from pipelines.recipes import Feature, Problem
 from pipelines.training import fit
 from registry.backend import Backend
 from registry.provenance import Provenance
 from registry.records import Pinned, Version
-
-OnProgress = Callable[[int, int], None]
-Progress = Callable[[str], AbstractContextManager[OnProgress]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +103,12 @@ class Backend:
             RemoteProblem: the question could not be answered; never None in that case.
         """
         with _translated(f"read the alias '{target}'"):
-            registries = list(self._api.registries(filter={"name": target.registry}))
-            if not registries:
+            search = self._api.registries(filter={"name": target.registry})
+            if next(iter(search), None) is None:
                 raise NotFound(
                     f"registry '{target.registry}' does not exist or this key cannot see it", hint="reg ls --registries"
                 )
-            found = self._api.registries(filter={"name": target.registry}).collections(filter={"name": target.collection})
+            found = search.collections(filter={"name": target.collection})
             collection = next((c for c in found if c.name == target.collection), None)
             if collection is None or target.alias not in set(collection.aliases):
                 return None
@@ -240,16 +239,6 @@ class Backend:
                 sdk.finish(exit_code=exit_code)
             self.check_alive()
 
-    def ensure_registry(self, name: str) -> None:
-        """Create the registry when the server has none of that name.
-
-        Raises:
-            RemoteProblem: the server refuses, for example because the key may not create registries.
-        """
-        with _translated(f"create the registry '{name}'"):
-            if not list(self._api.registries(filter={"name": name})):
-                self._api.create_registry(name=name, visibility="organization")
-
     def check_alive(self) -> None:
         """
         Raises:
@@ -296,7 +285,7 @@ class Run:
             name=self.sdk.name or self.sdk.id,
             job_type=self.sdk.job_type or "",
             state="running",
-            url=self.sdk.url or "",
+            url=self.url,
         )
 
     def use(self, version: Version) -> None:
@@ -350,10 +339,7 @@ class Run:
             artifact = self._backend._api.artifact(str(version.origin))
             self.sdk.link_artifact(artifact, f"{REGISTRY_PREFIX}{target.registry}/{target.collection}", aliases=[target.alias])
 
-    def alert(self, title: str, text: str) -> None:
-        self.sdk.alert(title=title, text=text)
-
-    @cached_property
+    @property
     def url(self) -> str:
         return str(self.sdk.url or "")
 

@@ -60,12 +60,6 @@ def open_home(path: Path) -> Home:
     return Home(path=path, database=database, blobs=blobs, signer=Signer(secret.encode()), key=key)
 
 
-def read_key(path: Path) -> str:
-    """The local user's key, made on first use, without opening the database."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return _secret(path / "key")
-
-
 def _secret(path: Path) -> str:
     """A random secret that exactly one process creates: hard-linking a finished file never shows a half-written one."""
     if not path.exists():
