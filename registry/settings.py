@@ -10,7 +10,7 @@ platform's configuration folder.
     api_key   WANDB_API_KEY                 the home's own key for `embedded`; the SDK's login otherwise (never from a file)
     entity    REG_ENTITY, WANDB_ENTITY      the server's default for the key
     project   REG_PROJECT, WANDB_PROJECT    `reg`
-    registry  REG_REGISTRY                  `model`
+    registry  REG_REGISTRY                  `model`; a policy file that names a registry goes before it
     policy    REG_POLICY                    the policy that ships with `reg`
 """
 

@@ -91,7 +91,13 @@ def _policy(session: Session, file: Path | None, *, alias: str | None, dataset: 
         except (OSError, UnicodeDecodeError) as exc:
             raise BadPolicy(f"cannot read the policy {chosen}: {exc}", hint="reg init writes one") from exc
     loaded = policies.load(text, name=name)
-    return loaded.aimed(alias=alias, dataset=str(dataset) if dataset is not None else None)
+    # A policy file that names a registry means it; the one that ships, or one that is silent, follows the settings.
+    silent = chosen is None or "registry" not in loaded.target.model_fields_set
+    return loaded.aimed(
+        registry=session.settings.registry if silent else None,
+        alias=alias,
+        dataset=str(dataset) if dataset is not None else None,
+    )
 
 
 def _evaluator(backend: Backend, session: Session) -> Evaluate | None:

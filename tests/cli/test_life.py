@@ -208,6 +208,16 @@ def test_a_registry_that_does_not_exist_is_an_error_and_not_an_absent_baseline(l
     assert "registry 'modle' does not exist" in done.err
 
 
+def test_the_registry_of_the_settings_is_used_unless_a_policy_file_names_one(life: Reg) -> None:
+    elsewhere = replace(life, extra={"REG_REGISTRY": "nowhere"})
+    done = elsewhere("promote", "model:v1", "--alias", "production")
+    assert done.code == 1
+    assert "registry 'nowhere' does not exist" in done.err
+    shipped = Path(__file__).parents[2] / "pipelines" / "policy.yaml"
+    named = elsewhere("promote", "model:v1", "--alias", "production", "--policy", str(shipped))
+    assert (named.code, f"model:v1 already holds '{PRODUCTION}'" in named.out) == (0, True)
+
+
 def test_a_damaged_download_is_not_used(life: Reg) -> None:
     assert life("get", "model:v1", "--to", "whole").code == 0
     shutil.rmtree(life.home / "downloads")
