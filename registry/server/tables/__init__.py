@@ -1,0 +1,63 @@
+"""The schema of the database, as SQLAlchemy tables; the nouns and their edges.
+
+Times are ISO-8601 UTC text with a trailing Z, as the wire wants them; order is by integer id, never by clock. JSON that
+the SDK sent comes back byte for byte, so it is kept as text. Uniqueness that a user relies on (one holder per alias, dense
+version numbers, one run per name) is a constraint here, not a check in Python.
+
+The database itself is made by `migrations/`; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from registry.server.tables.artifacts import (
+    alias_moves,
+    aliases,
+    artifact_tags,
+    artifact_types,
+    artifacts,
+    client_ids,
+    collection_tags,
+    collections,
+    entries,
+    manifests,
+    memberships,
+    uploads,
+)
+from registry.server.tables.columns import metadata
+from registry.server.tables.lineage import loggings, usages
+from registry.server.tables.people import api_keys, entities, organizations, projects, users
+from registry.server.tables.runs import alerts, console, events, history, history_keys, run_files, runs
+from registry.server.tables.sweeps import agents, sweeps, trials
+
+__all__ = [
+    "agents",
+    "alerts",
+    "alias_moves",
+    "aliases",
+    "api_keys",
+    "artifact_tags",
+    "artifact_types",
+    "artifacts",
+    "client_ids",
+    "collection_tags",
+    "collections",
+    "console",
+    "entities",
+    "entries",
+    "events",
+    "history",
+    "history_keys",
+    "loggings",
+    "manifests",
+    "memberships",
+    "metadata",
+    "organizations",
+    "projects",
+    "run_files",
+    "runs",
+    "sweeps",
+    "trials",
+    "uploads",
+    "usages",
+    "users",
+]
