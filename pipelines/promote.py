@@ -10,7 +10,8 @@ from pipelines import evaluate
 from pipelines.evaluate import Plan
 from pipelines.job import Progress
 from registry.backend import Backend
-from registry.promotion import Evaluate, Question
+from registry.gathering import Evaluate
+from registry.questions import Question
 
 
 def evaluator(backend: Backend, *, progress: Progress) -> Evaluate:

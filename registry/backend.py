@@ -9,6 +9,7 @@ by listing.
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -77,6 +78,12 @@ class Backend:
         server = f"the embedded server in {self.settings.home}" if self._embedded else self.url
         return f"{server}, entity {self.entity}, project {self.project}"
 
+    @property
+    def user(self) -> str:
+        """The user whose key this is, by the server's word."""
+        with _translated("ask whose key this is"):
+            return str(self._api.viewer.username)
+
     # Looking
 
     def resolve(self, reference: Reference, *, type: str | None = None) -> Version:
@@ -136,10 +143,11 @@ class Backend:
             wanted = [t for t in types if (t.name not in MADE_BY_THE_SDK if type is None else t.name == type)]
             return [_collection(c) for kind in wanted for c in kind.collections()]
 
-    def registries(self) -> list[Collection]:
-        """The collections of all registries of the organisation."""
+    def registries(self, name: str | None = None) -> list[Collection]:
+        """The collections of all registries of the organisation, or of the one of this name."""
         with _translated("list the registries"):
-            return [_collection(c) for registry in self._api.registries() for c in registry.collections()]
+            found = self._api.registries(filter={"name": name} if name is not None else None)
+            return [_collection(c) for registry in found for c in registry.collections()]
 
     def files(self, version: Version) -> dict[str, int | None]:
         """Names and sizes (bytes; None for a reference of unknown size) of what the version holds."""
@@ -208,6 +216,20 @@ class Backend:
             logged = [_version(a) for a in self._api.run(run.path).logged_artifacts()]
         return [version for version in logged if version.type not in MADE_BY_THE_SDK]
 
+    def runs(self, *, job_type: str, state: str | None = None) -> list[RunFact]:
+        """The runs of the project of this job type, newest first.
+
+        Args:
+            state: only those in this state (running, finished, failed, crashed, killed).
+        """
+        wanted = {"jobType": job_type} | ({"state": state} if state else {})
+        with _translated(f"list the {job_type} runs of {self.entity}/{self.project}"):
+            self._api.flush()  # the SDK remembers the runs of a question, and their states change
+            return [
+                _run(run)
+                for run in self._api.runs(f"{self.entity}/{self.project}", filters=wanted, order="-created_at", lazy=False)
+            ]
+
     # Writing
 
     @contextmanager
@@ -275,6 +297,8 @@ class Run:
     def __init__(self, *, sdk: Any, backend: Backend) -> None:
         self.sdk = sdk
         self._backend = backend
+        self.webhook = backend.settings.webhook
+        self.undelivered: list[str] = []
 
     @property
     def fact(self) -> RunFact:
@@ -305,6 +329,11 @@ class Run:
     def summarise(self, values: Mapping[str, Any]) -> None:
         """Set the run's headline values."""
         self.sdk.summary.update(dict(values))
+
+    def alert(self, title: str, text: str, *, warns: bool) -> None:
+        """Tell the people who watch the project: W&B sends it on to mail or Slack as each of them has chosen."""
+        with _translated(f"send the alert '{title}'"):
+            self.sdk.alert(title=title, text=text, level="WARN" if warns else "INFO")
 
     def output(
         self,
@@ -351,7 +380,7 @@ def _version(artifact: Any) -> Version:
         entity=artifact.entity,
         project=artifact.project,
         name=artifact.name.rpartition(":")[0],
-        index=int(artifact.version.removeprefix("v")),
+        index=_index(artifact),
         type=artifact.type,
         digest=Digest(algorithm=algorithm, hex=artifact.digest),
         size=artifact.size,
@@ -369,6 +398,12 @@ def _version(artifact: Any) -> Version:
     )
 
 
+def _index(artifact: Any) -> int:
+    """The number in the collection it was looked up in: of a listed link, the SDK's `version` is that of its source."""
+    tag = artifact.name.rpartition(":")[2]
+    return int((tag if re.fullmatch(r"v\d+", tag) else artifact.version).removeprefix("v"))
+
+
 def _collection(collection: Any) -> Collection:
     versions = list(collection.artifacts())
     return Collection(
@@ -376,7 +411,7 @@ def _collection(collection: Any) -> Collection:
         name=collection.name,
         type=collection.type,
         versions=len(versions),
-        aliases={alias: int(a.version.removeprefix("v")) for a in versions for alias in a.aliases},
+        aliases={alias: _index(a) for a in versions for alias in a.aliases},
         updated_at=collection.updated_at or collection.created_at,
     )
 

@@ -10,6 +10,8 @@ A missing value is None and a broken one (NaN) stays NaN: `registry.gates` turns
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -253,6 +255,31 @@ class Override(Fact):
     reason: str
 
 
+class Rollback(Fact):
+    """The alias went back to a version that `verdict` had let in before; its judgement is restated, not asked again."""
+
+    replaces: Pinned
+    verdict: Pinned
+    actor: str
+    reason: str
+
+
+class Approval(Fact):
+    """`approval.json`: a person agrees that what a verdict judged may take the alias.
+
+    It counts for every verdict on the same `subject`, so that judging the same evidence once more loses no approval.
+    """
+
+    schema_version: Literal[1] = 1
+    target: Target
+    subject: str
+    verdict: Pinned
+    actor: str
+    reason: str | None = None
+    ci_url: str | None = None
+    created_at: str
+
+
 class Look(Fact):
     """The holdout meter: how many candidates had been scored on this dataset version, this one included."""
 
@@ -279,8 +306,18 @@ class Verdict(Fact):
     ci_url: str | None = None
     git_commit: str | None = None
     created_at: str
+    run: str | None = None
     override: Override | None = None
+    rollback: Rollback | None = None
+    approved_by: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
         return self.judgement.outcome
+
+    @property
+    def subject(self) -> str:
+        """The digest of what was judged, by which policy, for which alias: the same whoever asks, and when."""
+        asked = {"target", "policy_digest", "candidate", "baseline", "candidate_evaluation", "baseline_evaluation", "dataset"}
+        text = json.dumps(self.model_dump(mode="json", include=asked | {"split"}), sort_keys=True)
+        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

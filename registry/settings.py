@@ -12,6 +12,7 @@ platform's configuration folder.
     project   REG_PROJECT, WANDB_PROJECT    `reg`
     registry  REG_REGISTRY                  `model`; a policy file that names a registry goes before it
     policy    REG_POLICY                    the policy that ships with `reg`
+    webhook   REG_WEBHOOK                   none; where alerts are posted besides W&B (`registry.alerts`)
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "project": ("REG_PROJECT", "WANDB_PROJECT"),
     "registry": ("REG_REGISTRY",),
     "policy": ("REG_POLICY",),
+    "webhook": ("REG_WEBHOOK",),
 }
 
 
@@ -52,6 +54,7 @@ class Settings:
     entity: str | None = None
     policy: Path | None = None
     api_key: str | None = field(default=None, repr=False)
+    webhook: str | None = field(default=None, repr=False)
     origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -90,6 +93,7 @@ def read(flags: Mapping[str, str | None], *, environment: Mapping[str, str], fol
         registry=values["registry"],
         policy=Path(values["policy"]).expanduser() if "policy" in values else None,
         api_key=None if server == EMBEDDED else api_key,
+        webhook=_webhook(values.get("webhook")),
         origins=origins,
     )
 
@@ -101,6 +105,12 @@ def _server(text: str) -> str:
         f"server is '{text}', it can be '{EMBEDDED}', '{CLOUD}' or a URL",
         hint="export WANDB_BASE_URL=https://wandb.example.org",
     )
+
+
+def _webhook(url: str | None) -> str | None:
+    if url is None or url.startswith(("http://", "https://")):
+        return url
+    raise BadSettings("webhook is not a URL", hint="export REG_WEBHOOK=https://hooks.example.org/...")
 
 
 def _read_environment(environment: Mapping[str, str]) -> dict[str, str]:

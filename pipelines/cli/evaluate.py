@@ -14,7 +14,7 @@ from registry.cli.looking import size_text, version_data
 from registry.cli.output import table
 from registry.cli.params import REFERENCE, Session, session
 from registry.errors import NotFound
-from registry.promotion import trained_on
+from registry.questions import trained_on
 from registry.records import Metric, Version
 from registry.references import Reference
 

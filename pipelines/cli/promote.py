@@ -12,13 +12,14 @@ from typing import Any
 import click
 
 from registry import policy as policies
-from registry import promotion, provenance
+from registry import promotion, provenance, questions
 from registry.backend import Backend
 from registry.cli.params import ALIAS, FILE, REFERENCE, Session, session
 from registry.cli.verdict import drawn, verdict_data
 from registry.errors import BadPolicy
+from registry.gathering import Evaluate
 from registry.policy import Policy
-from registry.promotion import Decision, Evaluate
+from registry.promotion import Decision
 from registry.references import Reference
 
 _policy_option = click.option("--policy", "policy_file", type=FILE, help="Policy (default: settings, then the one that ships).")
@@ -40,7 +41,7 @@ def gate(session: Session, reference: Reference, alias: str | None, policy_file:
     """
     policy = _policy(session, policy_file, alias=alias, dataset=dataset)
     with session.writing() as backend:
-        question = promotion.ask(backend, reference, policy)
+        question = questions.ask(backend, reference, policy)
         decision = promotion.gate(backend, question, _evaluator(backend, session), by=_provenance())
     return _show(session, decision)
 
@@ -68,7 +69,7 @@ def promote(
     """
     policy = _policy(session, policy_file, alias=alias, dataset=dataset)
     with session.reading() if dry_run else session.writing() as backend:
-        question = promotion.ask(backend, reference, policy)
+        question = questions.ask(backend, reference, policy)
         if question.already_answered:
             session.output.result(
                 {"already": True, "target": str(question.target)}, f"{question.candidate} already holds '{question.target}'"
@@ -113,6 +114,8 @@ def _provenance() -> provenance.Provenance:
 
 
 def _show(session: Session, decision: Decision) -> int:
+    for problem in decision.undelivered:
+        session.output.warn(problem)
     data: dict[str, Any] = verdict_data(decision)
     session.output.result(data, *drawn(decision))
     exit_code: int = data["exit_code"]

@@ -24,12 +24,40 @@ TABLE: CommandTable = {
     "ls": ("registry.cli.looking:ls", "List collections, or the versions of one."),
     "show": ("registry.cli.looking:show", "Show one version: what it is, where it came from, what it holds."),
     "get": ("registry.cli.looking:get", "Download a version's files."),
+    "approve": ("registry.cli.approve:approve", "Consent to what a verdict judged, where a policy asks people."),
+    "rollback": ("registry.cli.rollback:roll_back", "Give an alias back to the version that held it before."),
+    "status": ("registry.cli.audit:status", "Who holds each alias, how good it is, and what waits."),
+    "history": ("registry.cli.audit:history", "Every move of an alias: when, who, from, to, why."),
+    "why": ("registry.cli.audit:why", "Why the holder of an alias holds it: the evidence, on a page."),
     "lineage": ("registry.cli.lineage:lineage", "Show what led to a version and what came of it."),
     "serve": ("registry.cli.serve:serve", "Run the embedded W&B server in the foreground."),
 }
 
 # The order of a life, so that the help reads as a story.
-_ORDER = ("dataset", "train", "evaluate", "gate", "promote", "lineage", "ls", "show", "get", "serve", "doctor", "demo", "init")
+_ORDER = (
+    "dataset",
+    "train",
+    "evaluate",
+    "gate",
+    "promote",
+    "approve",
+    "rollback",
+    "status",
+    "history",
+    "why",
+    "verdict",
+    "policy",
+    "lineage",
+    "ls",
+    "show",
+    "get",
+    "serve",
+    "admin",
+    "gc",
+    "doctor",
+    "demo",
+    "init",
+)
 
 
 class Commands(click.Group):

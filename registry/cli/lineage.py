@@ -9,7 +9,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from registry.cli.params import REFERENCE, Session, session
-from registry.lineage import Branch, Direction, Graph, data, mermaid, tree
+from registry.lineage import Branch, Direction, Graph, data, mermaid
+from registry.lineage import tree as branches
 from registry.references import Reference
 from registry.tracing import trace
 
@@ -29,12 +30,13 @@ def lineage(session: Session, reference: Reference, up: bool, down: bool, format
     directions: list[Direction] = [d for d in get_args(Direction) if {"up": up, "down": down}[d] or up == down]
     with session.reading() as backend:
         graph = trace(backend, backend.resolve(reference), directions)
-    drawn = [mermaid(graph)] if format_ == "mermaid" else [_tree(graph, direction) for direction in directions]
+    drawn = [mermaid(graph)] if format_ == "mermaid" else [tree(graph, direction) for direction in directions]
     session.output.result(data(graph), *drawn)
 
 
-def _tree(graph: Graph, direction: Direction) -> Any:
-    root = tree(graph, direction)
+def tree(graph: Graph, direction: Direction) -> Any:
+    """The graph as a tree from its root, in one direction."""
+    root = branches(graph, direction)
     drawn = Tree(Text.assemble(_text(root), (f"  {_TITLES[direction]}", "dim")), guide_style="dim")
     _grow(drawn, root)
     return drawn

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from registry.cli.output import table
 from registry.promotion import Decision
-from registry.records import CheckResult, Outcome, Version
+from registry.records import CheckResult, Outcome, Pinned, Verdict
 
 _STYLES = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.INCONCLUSIVE: "yellow", Outcome.ERROR: "magenta"}
 
@@ -20,11 +20,15 @@ _SIGNS = {"superiority": "> ", "non-inferiority": "≥ ", "not-worse": "≥ ", "
 
 def drawn(decision: Decision) -> list[Any]:
     """The checks, the answer, and what became of the alias."""
-    verdict, question = decision.verdict, decision.question
+    return ["", *explained(decision.verdict), _ending(decision)]
+
+
+def explained(verdict: Verdict) -> list[Any]:
+    """What was asked, the checks, the answer and what the reader should know about it."""
     rows = [_row(check, others) for check, others in _condensed(verdict.judgement.checks)]
     columns = ("check", "metric", "asks", "#candidate", "#baseline", "#difference [interval]", "status")
-    baseline = f"against {_short(question.baseline)}" if question.baseline else "without a baseline"
-    title = f"{question.candidate} {baseline}, on {question.dataset} ({question.split})"
+    baseline = f"against {_short(verdict.baseline)}" if verdict.baseline else "without a baseline"
+    data = f", on {_short(verdict.dataset)} ({verdict.split})" if verdict.dataset else ""
     outcome = Text.assemble((str(verdict.outcome), f"bold {_STYLES[verdict.outcome]}"), f"  {verdict.judgement.reason}")
     # The headline already gives the reasons of the checks that decided.
     reasons = [
@@ -33,7 +37,8 @@ def drawn(decision: Decision) -> list[Any]:
         if check.status is not Outcome.PASS and check.reason not in verdict.judgement.reason
     ]
     notes = [Text(f"  {note}", style="dim") for note in verdict.judgement.notes]
-    return ["", table(columns, rows, title=title), "", outcome, *reasons, *notes, _ending(decision)]
+    title = f"{_short(verdict.candidate)} {baseline}{data}"
+    return [table(columns, rows, title=title), "", outcome, *reasons, *notes]
 
 
 def _condensed(checks: Sequence[CheckResult]) -> Iterator[tuple[CheckResult, int]]:
@@ -90,12 +95,13 @@ def _ending(decision: Decision) -> Text:
     if decision.holder is not None:
         said = " by override" if decision.verdict.override else ""
         return Text(f"'{target}' is now {decision.question.candidate}{said}{where}", style="bold")
-    held = f"stays {_short(decision.question.baseline)}" if decision.question.baseline else "stays unset"
+    baseline = decision.question.baseline
+    held = f"stays {baseline.origin.name}:{baseline.origin.tag}" if baseline else "stays unset"
     return Text(f"'{target}' {held}{where}")
 
 
-def _short(version: Version) -> str:
-    return f"{version.origin.name}:{version.origin.tag}"
+def _short(pinned: Pinned) -> str:
+    return f"{pinned.parsed.name}:{pinned.parsed.tag}"
 
 
 def _number(value: float | None) -> str:

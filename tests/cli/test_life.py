@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from registry import policy, promotion, provenance, references, settings
+from registry import policy, promotion, provenance, questions, references, settings
 from registry.connection import connect
 from registry.errors import AliasMoved
 from registry.records import Target, Verdict
@@ -187,7 +187,7 @@ def test_an_alias_that_moved_while_the_gate_ran_is_a_conflict(life: Reg, monkeyp
     )
     target = Target(registry="model", collection="model", alias="production")
     with connect(read) as backend:
-        question = promotion.ask(backend, references.parse("model:v2"), policy.load(rules, name="policy"))
+        question = questions.ask(backend, references.parse("model:v2"), policy.load(rules, name="policy"))
         assert question.baseline is not None
         with backend.run(job_type="promote", name="somebody else") as run:
             run.link(backend.resolve(references.parse("model:v0")), target)

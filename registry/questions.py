@@ -1,0 +1,65 @@
+"""The question of a gate: which candidate, for which alias, against which baseline, on which data; all pinned by digest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.backend import Backend
+from registry.errors import NotFound
+from registry.policy import Policy
+from registry.records import Target, Version
+from registry.references import Reference, parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """May `candidate` take the place of `baseline` at `target`? `baseline` None means provably nobody holds it."""
+
+    policy: Policy
+    target: Target
+    candidate: Version
+    baseline: Version | None
+    dataset: Version
+    split: str
+
+    @property
+    def already_answered(self) -> bool:
+        """The candidate itself holds the alias."""
+        return self.baseline is not None and self.baseline.origin == self.candidate.origin
+
+
+def ask(backend: Backend, reference: Reference, policy: Policy) -> Question:
+    """Pin down everything the policy leaves open.
+
+    Raises:
+        NotFound: candidate, registry or dataset do not exist; or no dataset is named and lineage knows none.
+    """
+    candidate = backend.resolve(reference, type="model")
+    target = policy.target_for(candidate.origin.name)
+    return Question(
+        policy=policy,
+        target=target,
+        candidate=candidate,
+        baseline=backend.holder(target),
+        dataset=_dataset(backend, candidate, policy),
+        split=policy.data.split,
+    )
+
+
+def trained_on(backend: Backend, model: Version) -> Version | None:
+    """The dataset that the run which made the model used, by lineage; None when it is not known or not unique."""
+    run = backend.made_by(model)
+    used = [version for version in backend.inputs(run) if version.type == "dataset"] if run else []
+    return used[0] if len(used) == 1 else None
+
+
+def _dataset(backend: Backend, candidate: Version, policy: Policy) -> Version:
+    if policy.data.dataset is not None:
+        return backend.resolve(parse(policy.data.dataset), type="dataset")
+    found = trained_on(backend, candidate)
+    if found is None:
+        raise NotFound(
+            f"lineage does not say on which dataset '{candidate}' was trained, and the policy names none",
+            hint="write data: {dataset: NAME} into the policy",
+        )
+    return found
