@@ -18,6 +18,7 @@ from pipelines.data.reading import Dataset, load
 from pipelines.figures import pr_curves, roc_curves, worst_mistakes
 from pipelines.job import Job, Progress, open_job
 from pipelines.model_files import ModelFile, read_model
+from pipelines.parity import parities
 from pipelines.runtime import Session, open_session
 from pipelines.scoring import Evaluated, Timings, evaluate, time_against
 from registry.backend import Backend
@@ -145,6 +146,8 @@ def _evaluate(
             folder=Path(folder),
             against=Pinned.of(other) if other else None,
             timings=timings,
+            parity=parities(this.session, this.file.parity, model=this.session.model, inputs=split.inputs),
+            facts=split.facts,
             latency_seconds=plan.latency_seconds,
             on_progress=advance,
         )

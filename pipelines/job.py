@@ -15,7 +15,7 @@ import numpy as np
 import wandb
 from wandb.plot.custom_chart import CustomChart
 
-from registry.backend import Backend, Run
+from registry.backend import Backend, Hashed, Run
 from registry.records import Version
 
 # Opens a progress bar with a title for the time of a block; what it yields is called with (done, total).
@@ -58,9 +58,12 @@ class Job:
         aliases: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         description: str | None = None,
+        hashed: Mapping[str, Hashed] | None = None,
     ) -> Version:
         """Log an output; see `registry.backend.Run.output`."""
-        return self._run.output(name, type=type, files=files, aliases=aliases, metadata=metadata, description=description)
+        return self._run.output(
+            name, type=type, files=files, aliases=aliases, metadata=metadata, description=description, hashed=hashed
+        )
 
     def make_folder(self, name: str, folder: Path, *, type: str, metadata: Mapping[str, Any] | None = None) -> Version:
         """Log every file of a folder as an output."""

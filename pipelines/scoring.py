@@ -10,7 +10,7 @@ the ratio's interval can be computed by whoever judges.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipelines import metrics
 from registry.errors import BadData
 from registry.evidence import write_evaluation
-from registry.records import Evaluation, Latency, Metric, Pinned, Runtime, Scored
+from registry.records import Evaluation, Latency, Metric, Parity, Pinned, Runtime, Scored
 
 OutputKind = Literal["logits", "probabilities"]
 Progress = Callable[[int, int], None]
@@ -249,6 +249,8 @@ def evaluate(
     latency_seconds: float = 2.0,
     against: Pinned | None = None,
     timings: Timings | None = None,
+    parity: tuple[Parity, ...] | None = None,
+    facts: Mapping[str, NDArray[Any]] | None = None,
     on_progress: Progress | None = None,
 ) -> Evaluated:
     """Score, measure, time, and write the folder of an `evaluation` artifact.
@@ -256,6 +258,8 @@ def evaluate(
     Args:
         dataset: the items' dataset version and split; `labels` name the classes, `items` must be n.
         against, timings: the other model and the samples of `time_against`; both or neither.
+        parity: how far the scores are from those of the trained network; see `pipelines.parity`.
+        facts: what is known about the items, one value each; a name that predictions.parquet uses itself becomes `name_`.
     Raises:
         BadData: see `score`.
     """
@@ -288,8 +292,12 @@ def evaluate(
         latency=time_alone(session, inputs, batches=latency_batches, seconds=latency_seconds),
         against=against,
         omitted=report.omitted,
+        parity=parity,
     )
-    write_evaluation(folder, evaluation, predictions.columns(), timings.columns() if timings is not None else None)
+    columns = predictions.columns()
+    for name, values in (facts or {}).items():
+        columns[name if name not in columns else f"{name}_"] = values
+    write_evaluation(folder, evaluation, columns, timings.columns() if timings is not None else None)
     return Evaluated(folder=folder, evaluation=evaluation, predictions=predictions)
 
 

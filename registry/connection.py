@@ -31,15 +31,19 @@ _LOCAL_PATIENCE = {
 
 
 @contextmanager
-def connect(settings: Settings) -> Iterator[Backend]:
+def connect(settings: Settings, server: EmbeddedServer | None = None) -> Iterator[Backend]:
     """A backend for the time of the block.
 
+    Args:
+        server: the embedded server of the settings' home, if the caller has started it; it is the caller's to end.
     Raises:
         Unreachable, Unauthorised: no answer, or the key is not accepted.
         RegError: the embedded server cannot start; its own words and exit code.
     """
     with ExitStack() as stack:
-        embedded = stack.enter_context(EmbeddedServer(settings.home)) if settings.embedded else None
+        embedded = server
+        if embedded is None and settings.embedded:
+            embedded = stack.enter_context(EmbeddedServer(settings.home))
         from registry.backend import Backend
 
         stack.enter_context(environment(settings, embedded))
@@ -53,6 +57,8 @@ def environment(settings: Settings, embedded: EmbeddedServer | None) -> Iterator
     """Set the SDK's variables, and put the old ones back."""
     before = dict(os.environ)
     os.environ.pop("WANDB_ENTITY", None)  # one that was meant for another server would name nobody on this one
+    for name in [name for name, value in before.items() if name.startswith("WANDB_") and not value]:
+        os.environ.pop(name, None)  # set to nothing, as CI does with a variable it does not have
     os.environ.update(_variables(settings, embedded))
     try:
         yield

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from registry.errors import UsageError
+from registry.errors import BadData, UsageError
 
 
 def copy_folder(source: Path, target: Path) -> Path:
@@ -16,10 +16,14 @@ def copy_folder(source: Path, target: Path) -> Path:
         `target`, absolute.
     Raises:
         UsageError: the target holds something already, or cannot be written.
+        BadData: the source holds a symbolic link, whose content would come from somewhere else.
     """
     target = target.absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} exists and is not an empty folder", hint="--to another/folder")
+    linked = next((path for path in source.rglob("*") if path.is_symlink()), None)
+    if linked is not None:
+        raise BadData(f"{linked} is a symbolic link, which no download makes", hint=f"remove {source}, then try again")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".incoming-") as draft:

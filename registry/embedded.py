@@ -15,8 +15,8 @@ import sys
 import tempfile
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -107,7 +107,7 @@ class EmbeddedServer:
             said = json.loads(line)
             if "url" in said:
                 return str(said["url"])
-            raise _said(said)
+            raise refused(said)
         except (json.JSONDecodeError, KeyError, TypeError) as exc:
             self._child.wait(timeout=_START_SECONDS)
             self._errors.seek(0)
@@ -117,7 +117,8 @@ class EmbeddedServer:
             ) from exc
 
 
-def _said(said: dict[str, object]) -> RegError:
+def refused(said: Mapping[str, object]) -> RegError:
+    """The error that a child process of the server's half told in JSON."""
     error = RegError(str(said["error"]), hint=str(said["hint"]) if said.get("hint") else None)
     error.exit_code = int(str(said["exit_code"]))  # type: ignore[misc]  # the child's own class is not here, its code is
     return error
@@ -133,7 +134,10 @@ def announce(home: Path, url: str) -> Iterator[None]:
     try:
         yield
     finally:
-        file.unlink(missing_ok=True)
+        # Another `reg serve` of this home may have begun meanwhile; its announcement is not ours to take away.
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if json.loads(file.read_text())["pid"] == os.getpid():
+                file.unlink()
 
 
 def announced(home: Path) -> str | None:
@@ -150,7 +154,9 @@ def announced(home: Path) -> str | None:
             data=json.dumps({"query": "{ viewer { id } }"}).encode(),
             headers={"Authorization": f"Basic {b64encode(f'api:{key}'.encode()).decode()}", "Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=5) as reply:
+        # Whatever proxy the environment names, this machine is not behind it.
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(request, timeout=5) as reply:
             return url if json.loads(reply.read())["data"]["viewer"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

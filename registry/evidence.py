@@ -3,6 +3,8 @@
 The format has one home, so writing and reading are here together, and both need nothing but pyarrow and pydantic: a gate
 runs on machines without torch or onnxruntime. Such a folder comes back from anywhere, so reading believes nothing: a
 truncated file, a row too many, an item twice or a `correct` that contradicts its own label is `BadData`, never evidence.
+Beside the columns of its task a predictions.parquet may have any others of one value per item: what is known about the
+items (site, age, patient), to slice and cluster by, and values of the user's own metrics.
 `evaluation.json` is written last: where it exists, the folder is complete. See docs/artifacts.md.
 """
 
@@ -18,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from registry import matching
 from registry.errors import BadData
 from registry.pairing import Evidence
 from registry.records import Evaluation
@@ -28,7 +31,8 @@ LATENCY = "latency.parquet"
 
 Columns = Mapping[str, NDArray[Any]]
 
-_PREDICTIONS = pa.schema(
+_ITEM = pa.schema([pa.field("item", pa.string(), nullable=False)])
+_CLASSIFICATION = pa.schema(
     [
         pa.field("item", pa.string(), nullable=False),
         pa.field("label", pa.int32(), nullable=False),
@@ -55,6 +59,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation, predictions: Columns,
 
     Args:
         predictions: a column per field of predictions.parquet; `scores` of shape (n, classes), the others of shape (n,).
+            Columns beyond those of the task hold texts (None for a missing one), numbers or bools.
         timings: the columns of latency.parquet; given exactly when `evaluation.against` is.
     Returns:
         The folder.
@@ -63,11 +68,11 @@ def write_evaluation(folder: Path, evaluation: Evaluation, predictions: Columns,
     """
     _check(folder, evaluation, predictions, timings)
     folder.mkdir(parents=True, exist_ok=True)
-    scores = np.ascontiguousarray(predictions["scores"], dtype=np.float32)
-    offsets = np.arange(0, scores.size + 1, scores.shape[1], dtype=np.int32)
-    arrays = [pa.array(predictions[name], type=_PREDICTIONS.field(name).type) for name in _PREDICTIONS.names[:-1]]
-    nested = pa.ListArray.from_arrays(offsets, pa.array(scores.ravel()), type=_PREDICTIONS.field("scores").type)
-    pq.write_table(pa.Table.from_arrays([*arrays, nested], schema=_PREDICTIONS), folder / PREDICTIONS, compression="zstd")
+    schema = _schema(evaluation)
+    arrays = {name: _array(name, column, schema) for name, column in predictions.items()}
+    fields = [schema.field(name) if name in schema.names else pa.field(name, array.type) for name, array in arrays.items()]
+    table = pa.Table.from_arrays(list(arrays.values()), schema=pa.schema(fields))
+    pq.write_table(table, folder / PREDICTIONS, compression="zstd")
     if timings is not None:
         columns = [pa.array(timings[name], type=_LATENCY.field(name).type) for name in _LATENCY.names]
         pq.write_table(pa.Table.from_arrays(columns, schema=_LATENCY), folder / LATENCY, compression="zstd")
@@ -92,15 +97,27 @@ def read_evaluation(folder: Path) -> Evidence:
         first = exc.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise BadData(f"{file}: not an evaluation: {key + ': ' if key else ''}{first['msg']}") from exc
-    table = _read_table(folder / PREDICTIONS, _PREDICTIONS)
-    predictions = {name: _flat(table, name) for name in _PREDICTIONS.names[:-1]}
-    predictions["scores"] = _scores(folder / PREDICTIONS, table)
+    table = _read_table(folder / PREDICTIONS, _schema(evaluation))
+    predictions = {name: _column(folder / PREDICTIONS, table, name) for name in table.column_names}
     timings = None
     if evaluation.against is not None or (folder / LATENCY).exists():
         raw = _read_table(folder / LATENCY, _LATENCY)
-        timings = {name: _flat(raw, name) for name in _LATENCY.names}
+        timings = {name: np.asarray(raw[name].combine_chunks().to_numpy(zero_copy_only=False)) for name in _LATENCY.names}
     _check(folder, evaluation, predictions, timings)
     return Evidence(evaluation=evaluation, items=predictions, timings=timings)
+
+
+def _schema(evaluation: Evaluation) -> pa.Schema:
+    """The columns that evaluations of this task must have."""
+    return _CLASSIFICATION if evaluation.dataset.task.endswith("classification") else _ITEM
+
+
+def _array(name: str, column: NDArray[Any], schema: pa.Schema) -> pa.Array:
+    if column.ndim == 2:
+        rows = np.ascontiguousarray(column, dtype=np.float32)
+        offsets = np.arange(0, rows.size + 1, rows.shape[1], dtype=np.int32)
+        return pa.ListArray.from_arrays(offsets, pa.array(rows.ravel()), type=_CLASSIFICATION.field("scores").type)
+    return pa.array(column, type=schema.field(name).type if name in schema.names else None)
 
 
 def _read_table(file: Path, schema: pa.Schema) -> pa.Table:
@@ -118,21 +135,39 @@ def _read_table(file: Path, schema: pa.Schema) -> pa.Table:
             raise BadData(f"{file}: column '{field.name}' is {found}, expected {field.type}")
         if table[field.name].null_count:
             raise BadData(f"{file}: column '{field.name}' has {table[field.name].null_count} empty values")
-    return table.select(schema.names)
+    doubled = [name for name in table.column_names if table.column_names.count(name) > 1]
+    if doubled:
+        raise BadData(f"{file}: {table.column_names.count(doubled[0])} columns are called '{doubled[0]}'")
+    return table
 
 
-def _flat(table: pa.Table, name: str) -> NDArray[Any]:
-    return np.asarray(table[name].combine_chunks().to_numpy(zero_copy_only=False))
+def _column(file: Path, table: pa.Table, name: str) -> NDArray[Any]:
+    """A column as numpy has it: texts as objects with None for a missing one, numbers with NaN, bools as they are."""
+    values = table[name].combine_chunks()
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        return _nested(file, table, name)
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type) or _is_number(values.type)):
+        raise BadData(f"{file}: column '{name}' is {values.type}, texts, numbers or bools were expected")
+    if values.null_count and _is_number(values.type):
+        values = values.cast(pa.float64())
+    return np.asarray(values.to_numpy(zero_copy_only=False))
 
 
-def _scores(file: Path, table: pa.Table) -> NDArray[np.float32]:
-    lists = pa.chunked_array(table["scores"].chunks, type=table["scores"].type).combine_chunks()
+def _is_number(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_boolean(type_))
+
+
+def _nested(file: Path, table: pa.Table, name: str) -> NDArray[Any]:
+    lists = pa.chunked_array(table[name].chunks, type=table[name].type).combine_chunks()
     lengths = np.unique(np.asarray(lists.value_lengths()))
     if len(lengths) > 1:
-        raise BadData(f"{file}: rows have between {lengths[0]} and {lengths[-1]} scores")
+        raise BadData(f"{file}: rows have between {lengths[0]} and {lengths[-1]} {name}")
     values = lists.flatten()
-    if values.null_count:
-        raise BadData(f"{file}: column 'scores' has {values.null_count} empty values")
+    if values.null_count or not _is_number(values.type):
+        empty = f"has {values.null_count} empty values" if values.null_count else f"holds lists of {values.type}"
+        raise BadData(f"{file}: column '{name}' {empty}")
     return values.to_numpy(zero_copy_only=False).reshape(len(lists), -1) if len(lists) else np.empty((0, 0), np.float32)
 
 
@@ -143,9 +178,18 @@ def _check(folder: Path, evaluation: Evaluation, predictions: Columns, timings: 
     for name, metric in evaluation.metrics.items():
         if metric.column is not None and metric.n != rows:
             raise BadData(f"{folder}: metric {name} says n = {metric.n}, {PREDICTIONS} has {rows} rows")
-    items, counts = np.unique(predictions["item"].astype(str), return_counts=True)
-    if rows and counts.max() > 1:
-        raise BadData(f"{folder}: item '{items[counts.argmax()]}' occurs {counts.max()} times")
+    ids = matching.comparable(predictions["item"])
+    if rows and (found := matching.repeated(ids, matching.fingerprints(ids))) is not None:
+        item, times, _ = found
+        raise BadData(f"{folder}: item '{item.decode() if isinstance(item, bytes) else item}' occurs {times} times")
+    if _schema(evaluation) is _CLASSIFICATION:
+        _check_classes(folder, predictions)
+    if (timings is None) != (evaluation.against is None):
+        given, missing = ("'against'", LATENCY) if timings is None else (LATENCY, "'against'")
+        raise BadData(f"{folder}: {given} without {missing}")
+
+
+def _check_classes(folder: Path, predictions: Columns) -> None:
     classes = predictions["scores"].shape[1]
     for name in ("label", "prediction"):
         outside = (predictions[name] < 0) | (predictions[name] >= classes)
@@ -157,6 +201,3 @@ def _check(folder: Path, evaluation: Evaluation, predictions: Columns, timings: 
     if contradicting.any():
         item = predictions["item"][int(contradicting.argmax())]
         raise BadData(f"{folder}: item '{item}' has a 'correct' that contradicts its label and prediction")
-    if (timings is None) != (evaluation.against is None):
-        given, missing = ("'against'", LATENCY) if timings is None else (LATENCY, "'against'")
-        raise BadData(f"{folder}: {given} without {missing}")

@@ -17,6 +17,7 @@ from registry.checks import Absolute, BaseCheck
 from registry.judging import compare
 from registry.judging.absolute import absolute
 from registry.judging.sentences import identity
+from registry.judging.terms import terms
 from registry.pairing import Asked, Evidence, Pair, Scores, Unanswerable, incomparable, objections, unmet
 from registry.policy import Policy
 from registry.records import CheckResult, Judgement, Look, Outcome
@@ -67,12 +68,14 @@ def judge(
         try:
             if isinstance(check, Absolute):
                 _raise_any(alone)
-                results.append(absolute(check, policy, mine))
+                found, note = absolute(check, terms(policy, look), mine)
             elif pair is not None:
                 _raise_any(together)
-                found, note = compare(check, policy, pair)
-                results += found
-                notes += [note] if note else []
+                found, note = compare(check, terms(policy, look), pair)
+            else:
+                continue
+            results += found
+            notes += [note] if note else []
         except Unanswerable as exc:
             results.append(CheckResult(**identity(check), status=Outcome.ERROR, reason=str(exc)))
     outcome, reason = _overall(policy, results, skipped=skipped, absent=pair is None, look=look)

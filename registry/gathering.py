@@ -93,11 +93,20 @@ def _read(backend: Backend, version: Version) -> Answer:
 
 
 def looks(backend: Backend, question: Question) -> Look:
-    """How many models have been scored on this dataset version and split, by lineage, the candidate included."""
-    scored = {
-        str(run.config.get("model_digest"))
+    """How many models have been scored on this dataset version and split, by lineage, the candidate included.
+
+    A model counts once, when it was first scored: scoring it again, or as a baseline beside another, is no new look.
+    """
+    scoring = [
+        run
         for run in backend.used_by(question.dataset)
-        if run.job_type == "evaluate" and run.config.get("split") == question.split
-    }
+        if run.job_type == "evaluate" and run.config.get("split") == question.split and run.config.get("model_digest")
+    ]
+    first = dict.fromkeys(str(run.config["model_digest"]) for run in sorted(scoring, key=lambda run: (run.created_at, run.id)))
+    order = list(first | {str(question.candidate.digest): None})
     holdout = question.policy.data.holdout
-    return Look(number=len(scored | {str(question.candidate.digest)}), of=holdout.max_looks if holdout else None)
+    return Look(
+        number=len(order),
+        of=holdout.max_looks if holdout else None,
+        position=order.index(str(question.candidate.digest)) + 1,
+    )

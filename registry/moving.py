@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,11 @@ from registry.backend import Backend, Run
 from registry.errors import AliasMoved
 from registry.records import Target, Verdict, Version
 from registry.references import Reference
+from registry.verdicts import Case
 
 
-def log(
-    run: Run, verdict: Verdict, policy_text: str, used: tuple[Version, ...], *, allowed: bool = False
-) -> tuple[Verdict, Version]:
-    """Log the verdict, which from then on names its run; returns it and its version.
+def log(run: Run, case: Case, policy_text: str, used: tuple[Version, ...], *, allowed: bool = False) -> tuple[Case, Version]:
+    """Log the verdict of a case, which from then on names its run and its own artifact; returns it and the verdict's version.
 
     Args:
         used: what the run consumed to come to it.
@@ -29,19 +29,20 @@ def log(
     """
     for version in used:
         run.use(version)
-    verdict = verdict.model_copy(update={"run": run.fact.path})
+    case = case.restated(run=run.fact.path)
+    verdict = case.verdict
     with tempfile.TemporaryDirectory() as folder:
         logged = run.output(
             verdict_folder.collection(verdict.target),
             type="verdict",
-            files=verdict_folder.write(Path(folder), verdict, policy_text),
+            files=verdict_folder.write(Path(folder), case, policy_text),
             metadata=_labels(verdict, allowed=allowed),
         )
     run.summarise(history.facts_of(verdict, logged, allowed=allowed))
     spent = alerts.holdout_spent(verdict)
     if spent is not None:
         alerts.tell(run, spent, verdict)
-    return verdict, logged
+    return replace(case, logged=str(logged.reference)), logged
 
 
 def _labels(verdict: Verdict, *, allowed: bool) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 Evidence comes from anywhere, so nothing in it is believed: not that it is about the model, data, split and device that were
 asked about, not that its items are distinct, not that a metric is the mean of its own column. Whatever is wrong is said
 in one sentence with the actual values, as `Unanswerable`, which the judge turns into an ERROR of the check concerned: a
-question that cannot be asked is never a pass. Items are matched by id, in any order.
+question that cannot be asked is never a pass. Items are matched by id, in any order (`registry.matching`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.policy import Policy
+from registry import matching
+from registry.corpus import FORMULAS, Formula, Prepared
+from registry.policy import ParityRule, Policy
 from registry.records import Evaluation, Metric
 from registry.references import Digest
 
@@ -71,14 +73,12 @@ class Scores:
             Unanswerable: a missing id, an id twice, or another number of items than the evaluation says.
         """
         ids = self.column("item")
-        distinct = set(ids.tolist())
-        if None in distinct or ids.dtype.kind == "f":
+        if ids.dtype.kind == "f" or (ids.dtype.kind == "O" and bool(_absent(ids).any())):
             raise Unanswerable(f"the {self.role}'s evaluation has items without id")
-        if len(distinct) < len(ids):
-            values, counts = np.unique(ids.astype(str), return_counts=True)
+        if (found := matching.repeated(self.keys, self.marks)) is not None:
+            key, times, more = found
             raise Unanswerable(
-                f"the {self.role}'s evaluation has {len(ids) - len(distinct)} items more than ids: "
-                f"'{values[counts.argmax()]}' occurs {counts.max()} times"
+                f"the {self.role}'s evaluation has {more} items more than ids: '{_readable(key)}' occurs {times} times"
             )
         if len(ids) != self.evaluation.dataset.items:
             raise Unanswerable(
@@ -86,17 +86,38 @@ class Scores:
             )
         return ids
 
+    @cached_property
+    def keys(self) -> Array:
+        """The ids as numpy compares them fastest, not yet known to be distinct."""
+        return matching.comparable(self.column("item"))
+
+    @cached_property
+    def marks(self) -> NDArray[np.uint64]:
+        return matching.fingerprints(self.keys)
+
+    @cached_property
+    def canonical(self) -> NDArray[np.intp]:
+        """The rows in an order that depends on the ids alone, whatever the file has them in."""
+        return np.argsort(self.marks, kind="stable")
+
     def column(self, name: str) -> Array:
         """A column with one value per item.
 
         Raises:
             Unanswerable: there is no such column, or of another shape.
         """
+        column = self._column(name)
+        if column.ndim != 1:
+            raise Unanswerable(f"column '{name}' of the {self.role}'s predictions holds {column.shape[1:]} values per item")
+        return column
+
+    def _column(self, name: str) -> Array:
+        """A column with one value or one row of values per item."""
         if name not in self.evidence.items:
             raise Unanswerable(f"the {self.role}'s predictions have no column '{name}'{_nearest(name, self.evidence.items)}")
         column = np.asarray(self.evidence.items[name])
         rows = len(self.evidence.items["item"]) if "item" in self.evidence.items else len(column)
-        if column.shape != (rows,):
+        if column.shape[:1] != (rows,):
             raise Unanswerable(f"column '{name}' of the {self.role}'s predictions has shape {column.shape} for {rows} items")
         return column
 
@@ -125,11 +146,58 @@ class Scores:
         values = self.column(metric.column)
         if len(values) != len(self.ids) or metric.n != len(values):
             raise Unanswerable(f"{name} of the {self.role} says n = {metric.n}, there are {len(values)} items")
-        values = self._flags(values, metric.column) if metric.kind == "correctness" else self._numbers(values, metric.column)
+        if metric.kind == "correctness":
+            values = self._flags(values, metric.column)
+        else:
+            values = self._numbers(values, metric.column).astype(np.float64, copy=False)
         mean = float(values.mean(dtype=np.float64))
         if not np.isclose(mean, metric.value, rtol=1e-4, atol=1e-9):
             raise Unanswerable(f"{name} of the {self.role} says {metric.value:.6g}, its items say {mean:.6g}")
         return values
+
+    def inputs(self, name: str) -> tuple[Formula, dict[str, Array]]:
+        """The formula of a corpus metric and the columns that it is computed from, one row per item in the evidence's order.
+
+        Raises:
+            Unanswerable: no formula of that name, a column it needs is missing or broken, or the recorded value is another
+                than these columns have.
+        """
+        metric = self.metric(name)
+        formula = FORMULAS.get(metric.formula or name)
+        if formula is None:
+            raise Unanswerable(
+                f"{name} is a corpus metric, and there is no formula '{metric.formula or name}' to compute it again on other"
+                f" items; known are {', '.join(FORMULAS)}"
+            )
+        columns = {column: self._numbers(self._column(column), column) for column in formula.columns}
+        n = len(self.ids)
+        if metric.n != n:
+            raise Unanswerable(f"{name} of the {self.role} says n = {metric.n}, there are {n} items")
+        value = self._prepared(formula, columns).value(n)
+        if not np.isclose(value, metric.value, rtol=1e-4, atol=1e-6):
+            raise Unanswerable(f"{name} of the {self.role} says {metric.value:.6g}, its items say {value:.6g}")
+        return formula, columns
+
+    def _prepared(self, formula: Formula, columns: dict[str, Array]) -> Prepared:
+        try:
+            return formula.prepare(columns)
+        except (IndexError, ValueError) as exc:
+            raise Unanswerable(f"the {self.role}'s columns {', '.join(columns)} do not fit its formula: {exc}") from exc
+
+    def clusters(self, name: str) -> NDArray[np.intp]:
+        """The number of each item's cluster, from 0 without gaps, in the order of the clusters' names.
+
+        Raises:
+            Unanswerable: no such column, or an item without a cluster.
+        """
+        column = self.column(name)
+        missing = np.isnan(column) if column.dtype.kind == "f" else np.zeros(len(column), dtype=np.bool_)
+        if column.dtype.kind == "O":
+            missing = _absent(column) | (column == "")
+        if missing.any():
+            row = int(missing.argmax())
+            raise Unanswerable(f"item '{self.ids[row]}' has no {name} ({int(missing.sum())} of {len(column)} items)")
+        return np.unique(matching.comparable(column), return_inverse=True)[1]
 
     def _flags(self, values: Array, column: str) -> Array:
         if values.dtype.kind != "b":
@@ -141,14 +209,14 @@ class Scores:
     def _numbers(self, values: Array, column: str) -> Array:
         if values.dtype.kind not in "iufb":
             raise Unanswerable(f"column '{column}' of the {self.role}'s predictions holds {values.dtype}, not numbers")
-        broken = ~np.isfinite(values)
+        broken = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
         if broken.any():
             row = int(broken.argmax())
             raise Unanswerable(
-                f"column '{column}' of the {self.role}'s predictions is {values[row]} for item '{self.ids[row]}'"
+                f"column '{column}' of the {self.role}'s predictions is {_broken(values[row])} for item '{self.ids[row]}'"
                 f" ({int(broken.sum())} of {len(values)} items)"
             )
-        return values.astype(np.float64, copy=False)
+        return values if values.ndim > 1 or values.dtype.kind != "f" else values.astype(np.float64, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +238,21 @@ class Pair:
             self.shared("label")
         return candidate, self._matched(baseline)
 
+    def inputs(self, name: str) -> tuple[Formula, dict[str, Array], dict[str, Array]]:
+        """The formula of a corpus metric, and its columns for both.
+
+        Raises:
+            Unanswerable: see `Scores.inputs`; the metric means something else for one of the two; their labels differ.
+        """
+        one, other = self.metrics(name)
+        if (one.formula or name) != (other.formula or name):
+            raise Unanswerable(f"{name} has formula '{one.formula}' for the candidate and '{other.formula}' for the baseline")
+        formula, mine = self.candidate.inputs(name)
+        _, others = self.baseline.inputs(name)
+        if self._has_labels:
+            self.shared("label")
+        return formula, mine, {column: self._matched(values) for column, values in others.items()}
+
     def metrics(self, name: str) -> tuple[Metric, Metric]:
         """One metric of both, known to mean the same."""
         candidate, baseline = self.candidate.metric(name), self.baseline.metric(name)
@@ -186,7 +269,9 @@ class Pair:
             Unanswerable: it is missing, or the two disagree about an item.
         """
         candidate, baseline = self.candidate.column(column), self._matched(self.baseline.column(column))
-        different = candidate != baseline
+        different = np.asarray(candidate != baseline)
+        if candidate.dtype.kind == baseline.dtype.kind == "f":
+            different &= ~(np.isnan(candidate) & np.isnan(baseline))  # missing for both is the same
         if different.any():
             row = int(different.argmax())
             raise Unanswerable(
@@ -203,16 +288,17 @@ class Pair:
         return of_baseline if self._order is None else of_baseline[self._order]
 
     @cached_property
-    def _order(self) -> NDArray[np.int64] | None:
+    def _order(self) -> NDArray[np.intp] | None:
         """Where the candidate's items are in the baseline's evaluation; None when both have one order."""
-        mine, others = self.candidate.ids, self.baseline.ids
-        if len(mine) == len(others) and bool(np.all(mine == others)):
+        mine, others = self.candidate, self.baseline
+        if len(mine.ids) == len(others.ids) and np.array_equal(mine.keys, others.keys):
             return None
-        position = {item: at for at, item in enumerate(others.tolist())}
-        found = np.fromiter((position.get(item, -1) for item in mine.tolist()), dtype=np.int64, count=len(mine))
-        only_mine = mine[found < 0].tolist()
-        if only_mine or len(mine) != len(others):
-            only_others = sorted(set(others.tolist()) - set(mine.tolist()), key=str)
+        found = matching.order(mine.keys, others.keys, mine.marks, others.marks)
+        if found is None:
+            only_mine, only_others = (
+                [_readable(key) for key in np.setdiff1d(one.keys, other.keys)]
+                for one, other in ((mine, others), (others, mine))
+            )
             raise Unanswerable(
                 f"the items do not match: {len(only_mine)} only in the candidate's evaluation{_some(only_mine)},"
                 f" {len(only_others)} only in the baseline's{_some(only_others)}"
@@ -236,8 +322,12 @@ def objections(policy: Policy, scores: Scores, *, model: Digest | None, dataset:
 
 
 def unmet(policy: Policy, scores: Scores) -> Iterator[str]:
-    """What the policy wants of the machine and the evaluation's machine did not give: device, proof of it, placement, TF32."""
+    """What the policy wants of the machine and the evaluation's machine did not give: device, proof of it, placement, TF32,
+    parity.
+    """
     role, runtime, rule = scores.role, scores.evaluation.runtime, policy.runtime
+    if rule.parity is not None:
+        yield from apart(rule.parity, scores)
     if rule.device not in ("any", runtime.device):
         yield f"the {role} was evaluated on {runtime.device} ({runtime.device_name}), the policy wants {rule.device}"
     if runtime.device != "cuda":
@@ -256,6 +346,26 @@ def unmet(policy: Policy, scores: Scores) -> Iterator[str]:
         yield f"{len(nodes)} computing node(s) of the {role} ran on the CPU{_some(list(nodes))}, the policy wants none"
 
 
+def apart(rule: ParityRule, scores: Scores) -> Iterator[str]:
+    """Why the scores of an evaluation are not shown to be those of the model: parity exceeded, or not on record."""
+    role, evaluation = scores.role, scores.evaluation
+    if not evaluation.parity:
+        yield f"the {role}'s evaluation records no parity, and the policy asks for it"
+        return
+    for found in evaluation.parity:
+        needed = found.needed_atol(rule.rtol)
+        if not needed <= rule.atol:  # not `>`: NaN is no parity either
+            yield (
+                f"the scores of the {role} differ between {found.between} by up to {found.max_abs:.3g} on {found.items} items,"
+                f" within rtol {rule.rtol:g} only with atol {needed:.3g}; the policy allows {rule.atol:g}"
+            )
+        if not 0 <= found.flips <= rule.max_flips * found.items:
+            yield (
+                f"{found.flips} of {found.items} items are predicted otherwise between {found.between} by the {role},"
+                f" the policy allows a share of {rule.max_flips:g}"
+            )
+
+
 def incomparable(candidate: Evaluation, baseline: Evaluation) -> Iterator[str]:
     """Why no difference between two evaluations is evidence: other data, other split, other runtime."""
     for what, one, other in (
@@ -267,6 +377,20 @@ def incomparable(candidate: Evaluation, baseline: Evaluation) -> Iterator[str]:
     ):
         if one != other:
             yield f"the {what} differs: {one or 'none'} for the candidate, {other or 'none'} for the baseline"
+
+
+def _absent(values: Array) -> NDArray[np.bool_]:
+    """Where an array of objects holds None; `is` cannot be asked of an array."""
+    return np.asarray(values == None, dtype=np.bool_)  # noqa: E711
+
+
+def _readable(key: Any) -> str:
+    return key.decode() if isinstance(key, bytes) else str(key)
+
+
+def _broken(value: Any) -> Any:
+    """The number that is not finite: the value itself, or the first such of a row."""
+    return value if np.ndim(value) == 0 else value[~np.isfinite(value)][0]
 
 
 def _some(items: list[Any]) -> str:

@@ -29,11 +29,13 @@ from registry.yaml_lines import BadYaml, Document, Key, read
 
 
 class Aim(Section):
-    """Which alias the policy guards. Without `collection`, in the collection of the model's own name."""
+    """Which alias the policy guards."""
 
-    registry: str = "model"
-    collection: str | None = None
-    alias: str = "production"
+    registry: str = Field(default="model", description="The W&B registry.")
+    collection: str | None = Field(
+        default=None, description="The collection in it; without it, the one of the model's own name."
+    )
+    alias: str = Field(default="production", description="The alias that moves when the gate passes.")
 
     @field_validator("alias")
     @classmethod
@@ -54,29 +56,48 @@ class Aim(Section):
 
 
 class BaselineRule(Section):
-    """What the candidate is compared with, and what happens when provably nobody holds the alias.
+    """What the candidate is compared with, and what happens when provably nobody holds the alias."""
 
-    `absolute-only` asks the absolute checks and no others; `approve` asks them too, and then a person; `fail` refuses.
-    """
-
-    source: Literal["target-alias"] = "target-alias"
-    when_absent: Literal["absolute-only", "approve", "fail"] = "absolute-only"
+    source: Literal["target-alias"] = Field(default="target-alias", description="The version that holds the target alias now.")
+    when_absent: Literal["absolute-only", "approve", "fail"] = Field(
+        default="absolute-only",
+        description="When provably nobody holds the alias: absolute-only asks the absolute checks and no others, "
+        "approve asks them too and then a person, fail refuses.",
+    )
 
 
 class Holdout(Section):
     """How many models may be scored on one dataset version before its answers are worn out."""
 
-    max_looks: Annotated[Count, Field(ge=1)]
-    on_exhausted: Literal["warn", "fail"] = "warn"
+    max_looks: Annotated[Count, Field(ge=1)] = Field(description="How many models may be scored on this data.")
+    on_exhausted: Literal["warn", "fail"] = Field(
+        default="warn", description="Beyond max_looks: say so in the verdict, or refuse."
+    )
+    correction: Literal["none", "spend-alpha", "ladder"] = Field(
+        default="none",
+        description="spend-alpha: the k-th model scored on this data is judged at alpha * 6 / (pi * k)^2, so that the chance "
+        "of ever passing one that should not pass stays below alpha. ladder: a superiority must also be measured to exceed "
+        "min_gain by one standard error (Blum & Hardt 2015).",
+    )
 
 
 class Data(Section):
-    """The items that count. Without `dataset`, of the dataset version the candidate was trained on, by lineage."""
+    """Which items count, and how often they may be looked at."""
 
-    dataset: str | None = None
-    split: str = "test"
-    min_items: Annotated[Count, Field(ge=1)] = 100
-    holdout: Holdout | None = None
+    dataset: str | None = Field(
+        default=None, description="A dataset reference; without it, the version the candidate was trained on, by lineage."
+    )
+    split: str = Field(default="test", description="The split of the dataset that is scored.")
+    min_items: Annotated[Count, Field(ge=1)] = Field(
+        default=100, description="With fewer items in the split, every check is an ERROR."
+    )
+    cluster: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A column whose equal values mark items that belong together (patient, user, document): "
+        "they are resampled together, because they are not independent evidence.",
+    )
+    holdout: Holdout | None = Field(default=None, description="The meter of how often this data has been looked at.")
 
     @field_validator("dataset")
     @classmethod
@@ -86,39 +107,65 @@ class Data(Section):
         return dataset
 
 
+class ParityRule(Section):
+    """How far the served graph may be from the trained network, and a GPU from the CPU, on the same items."""
+
+    rtol: Annotated[Number, Field(ge=0)] = Field(
+        default=1e-3, description="Relative part: |a - b| <= atol + rtol * |b| for every score."
+    )
+    atol: Annotated[Number, Field(ge=0)] = Field(default=1e-4, description="Absolute part, in units of the scores.")
+    max_flips: Annotated[Number, Field(ge=0, le=1)] = Field(
+        default=0.001, description="The largest share of items whose predicted class may differ."
+    )
+
+
 class RuntimeRule(Section):
     """Where evidence must come from. There is no default device: a policy that accepts the CPU has to say so."""
 
-    device: Literal["cuda", "cpu", "any"]
-    placement: Literal["compute", "any"] = "compute"
-    tf32: bool = False
+    device: Literal["cuda", "cpu", "any"] = Field(description="Where the model must have been scored, with proof for cuda.")
+    placement: Literal["compute", "any"] = Field(
+        default="compute",
+        description="compute: no convolution, matrix product or attention of the graph may run on the CPU (cuda only).",
+    )
+    tf32: bool = Field(
+        default=False, description="Whether TF32 products must have been on, which change fp32 results near the third digit."
+    )
+    parity: ParityRule | None = Field(
+        default=None, description="Asked of the evaluations; exceeded or not on record is an ERROR (exit 7)."
+    )
 
 
 class Approvals(Section):
-    """How many people must approve a candidate that passed; `not_author`: none of them made it."""
+    """Who must agree before the alias moves."""
 
-    min: Annotated[Count, Field(ge=0)] = 0
-    not_author: bool = True
+    min: Annotated[Count, Field(ge=0)] = Field(default=0, description="How many people must approve a candidate that passed.")
+    not_author: bool = Field(default=True, description="The approval of whoever made the candidate does not count.")
 
 
 class Decide(Section):
-    """What follows from the judgement: an INCONCLUSIVE one is refused, or a person is asked."""
+    """What a PASS still needs, and what becomes of an INCONCLUSIVE."""
 
-    inconclusive: Literal["fail", "approve"] = "fail"
-    approvals: Approvals = Approvals()
+    inconclusive: Literal["fail", "approve"] = Field(
+        default="fail",
+        description="An INCONCLUSIVE judgement is refused, or a person is asked. It never moves an alias by itself.",
+    )
+    approvals: Approvals = Field(default=Approvals(), description="Who must agree.")
 
 
 class Policy(Section):
-    """One policy file."""
+    """What must be true before an alias moves: one file per target."""
 
-    version: Literal[1]
-    target: Aim = Aim()
-    alpha: Annotated[Number, Field(gt=0, lt=0.5)] = 0.05
-    baseline: BaselineRule = BaselineRule()
-    data: Data = Data()
-    runtime: RuntimeRule
-    checks: tuple[Check, ...]
-    decide: Decide = Decide()
+    version: Literal[1] = Field(description="Of this format.")
+    target: Aim = Field(default=Aim(), description="The alias that the policy guards.")
+    alpha: Annotated[Number, Field(gt=0, lt=0.5)] = Field(
+        default=0.05,
+        description="The accepted chance of believing something about the candidate that is not so; each check runs at it.",
+    )
+    baseline: BaselineRule = Field(default=BaselineRule(), description="What the candidate is compared with.")
+    data: Data = Field(default=Data(), description="The items that count.")
+    runtime: RuntimeRule = Field(description="Where evidence must come from.")
+    checks: tuple[Check, ...] = Field(description="What is asked; all must pass.")
+    decide: Decide = Field(default=Decide(), description="What follows from the judgement.")
 
     _text: str | None = PrivateAttr(default=None)
 
@@ -159,21 +206,16 @@ class Policy(Section):
     def times_models_together(self) -> bool:
         return bool(self.timed_batches)
 
-    @property
-    def needs_approval(self) -> bool:
-        """Whether a candidate that passes still needs a person."""
-        return self.decide.approvals.min > 0
-
     def asks_a_person(self, outcome: Outcome, *, first: bool) -> bool:
         """Whether a person may now decide.
 
         Args:
-            outcome: what the judgement says.
+            outcome: what the judgement says; about a FAIL or an ERROR nobody is asked.
             first: provably nobody holds the alias.
         """
         if outcome is Outcome.INCONCLUSIVE:
             return self.decide.inconclusive == "approve" or (first and self.baseline.when_absent == "approve")
-        return outcome is Outcome.PASS and self.needs_approval
+        return outcome is Outcome.PASS and self.decide.approvals.min > 0
 
     def target_for(self, model: str) -> Target:
         """The alias that a model of this name would take."""
@@ -251,11 +293,6 @@ def _worded(error: ErrorDetails, path: Sequence[Key], content: Mapping[str, Any]
     """A complaint and, where there is something to paste, a hint."""
     key = str(path[-1]) if path else ""
     match error["type"]:
-        case "extra_forbidden" if list(path) == ["runtime", "parity"]:
-            return (
-                "cannot be judged: an evaluation records no parity",
-                "remove it; reg train measures parity and refuses a bad graph",
-            )
         case "extra_forbidden":
             return _unknown(key, path, content)
         case "missing":

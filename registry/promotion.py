@@ -27,6 +27,7 @@ from registry.gathering import Evaluate, gather, looks
 from registry.provenance import Provenance
 from registry.questions import Question
 from registry.records import Outcome, Override, Pinned, Verdict, Version
+from registry.verdicts import Case
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,19 +35,23 @@ class Decision:
     """What came of a gate or a promotion. `verdict_version` is None when nothing was to be logged (`--dry-run`)."""
 
     question: Question
-    verdict: Verdict
+    case: Case
     verdict_version: Version | None = None
     holder: Version | None = None
     run_url: str | None = None
     undelivered: tuple[str, ...] = ()
 
     @property
+    def verdict(self) -> Verdict:
+        return self.case.verdict
+
+    @property
     def moved(self) -> bool:
         return self.holder is not None
 
 
-def decide(backend: Backend, question: Question, evaluate: Evaluate | None, *, by: Provenance) -> tuple[Verdict, list[Version]]:
-    """Gather and judge; returns the verdict and the evaluations it rests on."""
+def decide(backend: Backend, question: Question, evaluate: Evaluate | None, *, by: Provenance) -> tuple[Case, list[Version]]:
+    """Gather and judge; returns the verdict with its evidence, and the evaluations that it was read from."""
     candidate, baseline = gather(backend, question, evaluate)
     look = looks(backend, question)
     judgement = gates.judge(
@@ -77,15 +82,16 @@ def decide(backend: Backend, question: Question, evaluate: Evaluate | None, *, b
         git_commit=by.git_commit,
         created_at=moving.moment(),
     )
-    return verdict, [answer.version for answer in (candidate, baseline) if answer is not None]
+    case = Case(verdict=verdict, candidate=candidate.evidence, baseline=baseline.evidence if baseline else None)
+    return case, [answer.version for answer in (candidate, baseline) if answer is not None]
 
 
 def gate(backend: Backend, question: Question, evaluate: Evaluate | None, *, by: Provenance) -> Decision:
     """Judge and log the verdict in a run of job type `gate`; moves nothing."""
-    verdict, used = decide(backend, question, evaluate, by=by)
+    case, used = decide(backend, question, evaluate, by=by)
     with backend.run(job_type="gate", name=_run_name("gate", question), config=_config(question)) as run:
-        verdict, logged = moving.log(run, verdict, question.policy.text, _used(question, used))
-        return Decision(question=question, verdict=verdict, verdict_version=logged, run_url=run.url)
+        case, logged = moving.log(run, case, question.policy.text, _used(question, used))
+        return Decision(question=question, case=case, verdict_version=logged, run_url=run.url)
 
 
 def promote(
@@ -110,16 +116,17 @@ def promote(
     """
     if override is not None and not override.strip():
         raise UsageError("an override needs a reason", hint='--override "incident 4711: v6 crashes on empty images"')
-    verdict, used = decide(backend, question, None if dry_run else evaluate, by=by)
+    case, used = decide(backend, question, None if dry_run else evaluate, by=by)
     if override is not None:
-        verdict = verdict.model_copy(update={"override": Override(actor=by.actor, reason=override.strip())})
+        case = case.restated(override=Override(actor=by.actor, reason=override.strip()))
     if dry_run:
-        return Decision(question=question, verdict=verdict)
+        return Decision(question=question, case=case)
     with backend.run(job_type="promote", name=_run_name("promote", question), config=_config(question)) as run:
-        consent = _consent(backend, question, verdict) if override is None else None
-        verdict = verdict.model_copy(update={"approved_by": consent.people if consent else ()})
+        consent = _consent(backend, question, case.verdict) if override is None else None
+        case = case.restated(approved_by=consent.people if consent else ())
         allowed = consent is None or consent.complete
-        verdict, logged = moving.log(run, verdict, question.policy.text, _used(question, used), allowed=allowed)
+        case, logged = moving.log(run, case, question.policy.text, _used(question, used), allowed=allowed)
+        verdict = case.verdict
         holder, waits = None, None
         if allowed:
             holder = moving.move(backend, run, question.candidate, verdict=verdict, claim=logged, expected=question.baseline)
@@ -132,7 +139,7 @@ def promote(
         raise waits
     return Decision(
         question=question,
-        verdict=verdict,
+        case=case,
         verdict_version=logged,
         holder=holder,
         run_url=run.url,

@@ -21,8 +21,8 @@ class Provenance:
 
 def read(*, environment: Mapping[str, str], folder: Path) -> Provenance:
     """Ask the environment (GitHub Actions' variables) and git."""
-    commit = environment.get("GITHUB_SHA") or _git(folder, "rev-parse", "HEAD")
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no") if commit else None
+    commit = environment.get("GITHUB_SHA") or git(folder, "rev-parse", "HEAD")
+    changes = git(folder, "status", "--porcelain", "--untracked-files=no") if commit else None
     run = environment.get("GITHUB_RUN_ID")
     server, repository = environment.get("GITHUB_SERVER_URL"), environment.get("GITHUB_REPOSITORY")
     return Provenance(
@@ -40,7 +40,8 @@ def _user() -> str:
         return "unknown"
 
 
-def _git(folder: Path, *words: str) -> str | None:
+def git(folder: Path, *words: str) -> str | None:
+    """What git says in this folder; None where it says nothing, or is not there."""
     try:
         done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -118,7 +118,8 @@ class Metric(Fact):
     """One number with what is needed to read it.
 
     `kind` says how two models are compared on it: `correctness` and `mean` from the per-item column `column` of
-    predictions.parquet, `corpus` (F1, AUC) by resampling items, `system` (latency, bytes) without items.
+    predictions.parquet, `corpus` (F1, AUC) by resampling items and computing `formula` again (a name in
+    `registry.corpus.FORMULAS`; None: the metric's own name), `system` (latency, bytes) without items.
     `interval` is the two-sided 95 % interval, `chance` the value of guessing; both None where they mean nothing.
     """
 
@@ -128,6 +129,7 @@ class Metric(Fact):
     unit: str
     n: int
     column: str | None = None
+    formula: str | None = None
     interval: tuple[float, float] | None = None
     chance: float | None = None
 
@@ -166,6 +168,31 @@ class Runtime(Fact):
     fingerprint: str
 
 
+class Parity(Fact):
+    """How far two computations of the same scores are apart, measured on the same items.
+
+    `between` names the two. `max_abs` is the largest difference of a score, `max_rel` the largest as a share of its item's
+    largest score, `flips` counts items whose predicted class differs. That every difference was at most atol + rtol·|score|
+    is known for the `rtol` and `atol` given here; `envelope` (pairs of |score| and the difference there, those that no
+    other pair dominates) tells it exactly for any other.
+    """
+
+    between: str
+    items: int
+    max_abs: float
+    max_rel: float
+    flips: int
+    rtol: float
+    atol: float
+    envelope: tuple[tuple[float, float], ...] = ()
+
+    def needed_atol(self, rtol: float) -> float:
+        """The smallest atol that every difference is known to meet at this rtol; NaN where a difference is NaN."""
+        if self.envelope:
+            return max(0.0, *(difference - rtol * size for size, difference in self.envelope))
+        return min(self.max_abs, self.atol) if rtol >= self.rtol else self.max_abs
+
+
 class Scored(Fact):
     """The items a model was scored on."""
 
@@ -182,7 +209,8 @@ class Evaluation(Fact):
 
     The per-item values stand beside it in predictions.parquet; `latency.parquet` holds the raw timings when two models
     were timed against each other in interleaved blocks (`against` names the other one). `omitted` says of each metric that
-    does not exist on these items why not.
+    does not exist on these items why not. `parity`: the exported graph against the trained network, and, where the model was
+    not scored on the CPU, the device against the CPU; None where nothing was measured.
     """
 
     schema_version: Literal[1] = 1
@@ -194,6 +222,7 @@ class Evaluation(Fact):
     latency: tuple[Latency, ...] = ()
     against: Pinned | None = None
     omitted: dict[str, str] = Field(default_factory=dict)
+    parity: tuple[Parity, ...] | None = None
 
 
 class CheckResult(Fact):
@@ -214,6 +243,8 @@ class CheckResult(Fact):
     alpha: float | None = None
     p_value: float | None = None
     method: str = ""
+    seed: int | None = None
+    resamples: int | None = None
     counts: dict[str, int] = Field(default_factory=dict)
     needed_items: int | None = None
 
@@ -281,10 +312,16 @@ class Approval(Fact):
 
 
 class Look(Fact):
-    """The holdout meter: how many candidates had been scored on this dataset version, this one included."""
+    """The holdout meter.
+
+    `number` counts the models that had been scored on this dataset version when it was asked, this one included: the same
+    model again is no new look. `position` is this one's place in the order of their first scoring, which no later look can
+    change, so that the alpha spent on it stays what it was; None in verdicts of before it was recorded.
+    """
 
     number: int
     of: int | None = None
+    position: int | None = None
 
 
 class Verdict(Fact):

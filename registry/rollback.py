@@ -10,6 +10,7 @@ from registry.errors import NotFound
 from registry.provenance import Provenance
 from registry.records import Pinned, Rollback, Target, Verdict, Version
 from registry.references import Reference
+from registry.verdicts import Case
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +61,17 @@ def rollback(backend: Backend, target: Target, *, to: Reference | None, reason: 
     config = {"candidate": str(candidate.origin), "baseline": str(holder.origin), "target": str(target), "rollback": True}
     policy_text = backend.read_file(source, verdict_folder.POLICY).decode()
     with backend.run(job_type="promote", name=f"roll {target.alias} back to {candidate}", config=config) as run:
-        verdict, logged = moving.log(run, verdict, policy_text, (candidate, holder, source), allowed=True)
-        after = moving.move(backend, run, candidate, verdict=verdict, claim=logged, expected=holder)
+        # Whoever rolls back is in a hurry: the evaluations are not downloaded again for the sake of a page.
+        absent = f"a rollback does not read the evaluations again, {first.parsed.name}:{first.parsed.tag} shows them"
+        case, logged = moving.log(
+            run, Case(verdict=verdict, absent=absent), policy_text, (candidate, holder, source), allowed=True
+        )
+        after = moving.move(backend, run, candidate, verdict=case.verdict, claim=logged, expected=holder)
     return RolledBack(
         target=target,
         holder=after,
         replaced=holder,
-        verdict=verdict,
+        verdict=case.verdict,
         verdict_version=logged,
         run_url=run.url,
         undelivered=tuple(run.undelivered),

@@ -14,6 +14,7 @@ from registry.backend import Backend
 from registry.errors import BadData
 from registry.policy import Policy
 from registry.records import Target, Verdict, Version
+from registry.verdicts import Case
 
 VERDICT = "verdict.json"
 POLICY = "policy.yaml"
@@ -24,12 +25,13 @@ def collection(target: Target) -> str:
     return f"verdict-{target.collection}-{target.alias}"
 
 
-def write(folder: Path, verdict: Verdict, policy_text: str) -> list[tuple[str, Path]]:
+def write(folder: Path, case: Case, policy_text: str) -> list[tuple[str, Path]]:
     """Write the files of a verdict; returns (name, where it lies) of each."""
     files = {
-        VERDICT: verdict.model_dump_json(indent=2) + "\n",
+        VERDICT: verdicts.to_json(case.verdict),
         POLICY: policy_text,
-        "verdict.md": verdicts.to_markdown(verdict),
+        "verdict.md": verdicts.to_markdown(case.verdict),
+        "verdict.html": verdicts.to_html(case),
     }
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from registry.corpus import f1_macro
 from registry.gates import Evidence
 from registry.policy import Policy, load
 from registry.records import CheckResult, Evaluation, Judgement, Latency, Metric, Pinned, Placement, Runtime, Scored
@@ -60,8 +61,10 @@ def evidence(
     metrics = {
         "accuracy": Metric(value=right.mean(), direction="higher", kind="correctness", unit="fraction", n=n, column="correct"),
         "nll": Metric(value=loss.mean(), direction="lower", kind="mean", unit="nats", n=n, column="nll"),
-        "f1_macro": Metric(value=0.9, direction="higher", kind="corpus", unit="fraction", n=n, interval=(0.88, 0.92)),
-        "ece": Metric(value=0.05, direction="lower", kind="corpus", unit="fraction", n=n),
+        "f1_macro": Metric(value=f1_macro(items).value(n), direction="higher", kind="corpus", unit="fraction", n=n),
+        # Corpus metrics of an evaluation that reg did not make: no formula, with and without an interval of their own.
+        "kappa": Metric(value=0.9, direction="higher", kind="corpus", unit="fraction", n=n, interval=(0.88, 0.92)),
+        "drift": Metric(value=0.05, direction="lower", kind="corpus", unit="fraction", n=n),
         "bytes": Metric(value=size, direction="lower", kind="system", unit="bytes", n=1),
     }
     evaluation = Evaluation(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from registry.copying import copy_folder
-from registry.errors import UsageError
+from registry.errors import BadData, UsageError
 
 
 @pytest.fixture
@@ -35,7 +36,17 @@ def test_a_folder_with_something_in_it_is_left_alone(source: Path, tmp_path: Pat
 
 
 def test_a_failed_copy_leaves_nothing(source: Path, tmp_path: Path) -> None:
-    (source / "a" / "broken").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(source / "a" / "pipe")
     with pytest.raises((UsageError, OSError)):
         copy_folder(source, tmp_path / "out" / "target")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("linked", ["file", "folder", "nothing"])
+def test_a_symbolic_link_is_not_followed(source: Path, tmp_path: Path, linked: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("somebody's")
+    (source / "a" / "link").symlink_to(tmp_path / linked)
+    with pytest.raises(BadData, match="is a symbolic link"):
+        copy_folder(source, tmp_path / "out" / "target")
+    assert not (tmp_path / "out").exists()

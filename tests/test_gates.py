@@ -19,7 +19,7 @@ from gate_evidence import (
     policy,
 )
 
-from registry import stats
+from registry import means
 from registry.gates import ABSENT, Absent, Evidence, judge
 from registry.policy import load
 from registry.records import Look, Outcome
@@ -70,7 +70,10 @@ def test_a_comparison_has_three_honest_answers(check: str, gained: int, lost: in
         ("id: f1, metric: f1_macro, test: absolute, min: 0.87", 60, Outcome.PASS),
         ("id: f1, metric: f1_macro, test: absolute, min: 0.9", 60, Outcome.INCONCLUSIVE),
         ("id: f1, metric: f1_macro, test: absolute, min: 0.93", 60, Outcome.FAIL),
-        ("id: ece, metric: ece, test: absolute, max: 0.06, use: point", 60, Outcome.PASS),
+        ("id: kappa, metric: kappa, test: absolute, min: 0.87", 60, Outcome.PASS),
+        ("id: kappa, metric: kappa, test: absolute, min: 0.9", 60, Outcome.INCONCLUSIVE),
+        ("id: kappa, metric: kappa, test: absolute, min: 0.93", 60, Outcome.FAIL),
+        ("id: drift, metric: drift, test: absolute, max: 0.06, use: point", 60, Outcome.PASS),
         ("id: size, metric: bytes, test: absolute, max: 1MiB", 60, Outcome.PASS),
         ("id: size, metric: bytes, test: absolute, max: 1MB", 60, Outcome.FAIL),
         ("id: p95, metric: latency_ms.p95, batch: 1, test: absolute, max: 2ms, use: point", 60, Outcome.PASS),
@@ -98,11 +101,14 @@ def test_a_result_carries_the_numbers_it_rests_on() -> None:
         "delta": pytest.approx(55 / 600),
         "threshold": 0.0,
         "alpha": 0.05,
-        "method": "Bonett-Price paired interval; p by McNemar's test, mid-p",
+        "method": "wider of Bonett-Price and Tango paired intervals; p by McNemar's test, mid-p",
+        "seed": None,
+        "resamples": None,
         "counts": {"items": 600, "gained": 60, "lost": 5},
         "needed_items": None,
     }
-    assert found.interval == pytest.approx((0.09136 - 1.64485 * 0.013077, 0.09136 + 1.64485 * 0.013077), abs=1e-4)
+    bonett_price, tango = (0.06985, 0.11287), (0.07110, 0.11444)
+    assert found.interval == pytest.approx((bonett_price[0], tango[1]), abs=2e-4)
     assert found.p_value is not None
     assert found.p_value < 1e-9
     assert found.reason == "accuracy 0.975 against 0.8833: a gain of at least +0.06985, more than min_gain 0"
@@ -140,7 +146,7 @@ def test_the_uncertainty_of_a_relative_margin_is_part_of_the_interval() -> None:
     rules = policy(LOSS.replace("0.1", "0.5"))
     found = only(judge(rules, candidate=evidence(right, candidate), baseline=evidence(right, baseline)))
     margin = 0.5 * baseline.mean()
-    contrast = stats.mean_interval(1.5 * baseline - candidate, alpha=0.05).interval
+    contrast = means.mean_interval(means.units(1.5 * baseline - candidate), alpha=0.05).interval
     assert found.threshold == pytest.approx(-margin)
     assert found.interval == pytest.approx((contrast.lower - margin, contrast.upper - margin), abs=1e-9)
 

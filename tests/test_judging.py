@@ -141,7 +141,15 @@ def test_a_size_is_compared_exactly(size: float, outcome: Outcome) -> None:
 
 
 EVERYTHING = policy(
-    FLOOR, BEATS, KEEPS, LOSS, "id: slices, metric: nll, by: label, test: not-worse, margin: 0.05, min_items: 10"
+    FLOOR,
+    BEATS,
+    KEEPS,
+    LOSS,
+    "id: slices, metric: nll, by: label, test: not-worse, margin: 0.05, min_items: 10",
+    "id: f1, metric: f1_macro, test: non-inferiority, margin: {relative: 0.1}",
+    "id: f1 floor, metric: f1_macro, test: absolute, min: 0.5".replace("f1 floor", "f1-floor"),
+    "id: parts, metric: accuracy, by: {few: 'label < 3', many: label >= 3}, test: superiority, min_gain: 0.01",
+    "id: part, metric: f1_macro, where: label != 7, test: not-worse, margin: {relative: 0.1}",
 )
 
 
@@ -163,6 +171,7 @@ def test_the_order_of_the_items_changes_nothing(pair: tuple[Evidence, Evidence],
     shuffled = [change(one, rows=random.permutation(n)) for one in pair]
     expected = judge(EVERYTHING, candidate=candidate, baseline=baseline)
     found = judge(EVERYTHING, candidate=shuffled[0], baseline=shuffled[1])
+    assert found.outcome is not Outcome.ERROR
     assert [r.status for r in found.checks] == [r.status for r in expected.checks]
     for one, other in zip(found.checks, expected.checks, strict=True):
         assert one.interval == pytest.approx(other.interval, abs=1e-9, nan_ok=False)
@@ -215,7 +224,7 @@ def test_a_broken_number_anywhere_is_never_a_pass(
     broken[side] = with_value(column, row, value, np.float64)(pair[side])
     judgement = judge(EVERYTHING, candidate=broken[0], baseline=broken[1])
     assert judgement.outcome is Outcome.ERROR
-    concerned = {"correct": ["floor", "beats", "keeps"], "nll": ["nll", "slices"]}[column]
+    concerned = {"correct": ["floor", "beats", "keeps", "parts"], "nll": ["nll", "slices"]}[column]
     if side == 1:
         concerned = [name for name in concerned if name != "floor"]
     assert all(result.status is Outcome.ERROR for result in judgement.checks if result.id in concerned)
@@ -225,3 +234,165 @@ def test_a_judgement_can_be_derived_again() -> None:
     candidate, baseline = models(600, baseline_wrong=70, gained=60, lost=5)
     first, again = (judge(EVERYTHING, candidate=candidate, baseline=baseline).model_dump_json() for _ in range(2))
     assert first == again
+
+
+@settings(max_examples=15, deadline=None)
+@given(pair=pairs(), shift=st.floats(-5, 5).map(lambda x: round(x, 2)))
+def test_a_constant_added_to_both_changes_no_difference(pair: tuple[Evidence, Evidence], shift: float) -> None:
+    rules = policy("id: nll, metric: nll, test: superiority", "id: worse, metric: nll, test: not-worse, margin: 0.01")
+    moved = [evidence(one.items["correct"], one.items["nll"] + shift) for one in pair]
+    there = judge(rules, candidate=pair[0], baseline=pair[1]).checks
+    back = judge(rules, candidate=moved[0], baseline=moved[1]).checks
+    for one, other in zip(there, back, strict=True):
+        assert other.delta == pytest.approx(one.delta, abs=1e-9)
+        assert other.interval == pytest.approx(one.interval, abs=1e-6)
+
+
+ORDER = {Outcome.FAIL: 0, Outcome.INCONCLUSIVE: 1, Outcome.PASS: 2}
+STRICTER = {
+    "superiority": ("test: superiority, min_gain: {}", True),
+    "relative superiority": ("test: superiority, min_gain: {{relative: {}}}", True),
+    "non-inferiority": ("test: non-inferiority, margin: {}", False),
+    "relative non-inferiority": ("test: non-inferiority, margin: {{relative: {}}}", False),
+    "not-worse": ("test: not-worse, by: label, margin: {}", False),
+    "absolute": ("test: absolute, min: {}", True),
+}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    pair=pairs(),
+    kind=st.sampled_from(sorted(STRICTER)),
+    metric=st.sampled_from(["accuracy", "nll", "f1_macro"]),
+    limits=st.tuples(st.floats(0.001, 0.9), st.floats(0.001, 0.9)).map(sorted),
+)
+def test_a_stricter_limit_never_helps(pair: tuple[Evidence, Evidence], kind: str, metric: str, limits: list[float]) -> None:
+    text, larger_is_stricter = STRICTER[kind]
+    strict, loose = reversed(limits) if larger_is_stricter else limits
+    found = [
+        judge(policy(f"id: a, metric: {metric}, {text.format(limit)}"), candidate=pair[0], baseline=pair[1]).outcome
+        for limit in (strict, loose)
+    ]
+    assert ORDER[found[0]] <= ORDER[found[1]]
+
+
+@settings(max_examples=15, deadline=None)
+@given(pair=pairs())
+def test_a_model_is_never_better_or_worse_than_itself(pair: tuple[Evidence, Evidence]) -> None:
+    checks = [
+        f"id: {metric}-{at}, metric: {metric}, {test}".replace("_", "-", 1).replace("f1-macro,", "f1_macro,")
+        for metric in ("accuracy", "nll", "f1_macro")
+        for at, test in enumerate(("test: superiority", "test: non-inferiority, margin: 0.1", "test: not-worse, margin: 0"))
+    ]
+    for result in judge(policy(*checks), candidate=pair[0], baseline=pair[0]).checks:
+        assert result.delta == 0
+        assert (result.status is Outcome.PASS) == (result.test != "superiority")
+
+
+def by_patient(pair: tuple[Evidence, Evidence], *, size: int) -> list[Evidence]:
+    """The same items, each `size` times, as those of one patient."""
+    n = len(pair[0].items["item"])
+    rows = np.repeat(np.arange(n), size)
+    return [
+        evidence(one.items["correct"][rows], one.items["nll"][rows], label=one.items["label"][rows], patient=rows)
+        for one in pair
+    ]
+
+
+@settings(max_examples=6, deadline=None)
+@given(pair=pairs(), size=st.integers(2, 6))
+def test_items_repeated_within_clusters_are_no_new_evidence(pair: tuple[Evidence, Evidence], size: int) -> None:
+    checks = ("id: nll, metric: nll, test: superiority", BEATS, "id: worse, metric: nll, test: not-worse, margin: 0.01")
+    head = "data: {cluster: patient}"
+    once = [change(one, items={"patient": np.arange(len(one.items["item"]))}) for one in pair]
+    many = by_patient(pair, size=size)
+    there = judge(policy(*checks, head=head), candidate=once[0], baseline=once[1]).checks
+    back = judge(policy(*checks, head=head), candidate=many[0], baseline=many[1]).checks
+    for one, other in zip(there, back, strict=True):
+        assert other.counts["clusters"] == one.counts["items"]
+        bounds = zip(one.interval or (), other.interval or (), strict=True)
+        assert all((a is None and b is None) or b == pytest.approx(a, abs=2e-3) for a, b in bounds)
+
+
+@pytest.mark.parametrize(
+    ("check", "gained", "lost", "outcome"),
+    [
+        ("test: superiority", 60, 5, Outcome.PASS),
+        ("test: superiority", 8, 8, Outcome.INCONCLUSIVE),
+        ("test: superiority, min_gain: 0.2", 60, 5, Outcome.FAIL),
+        ("test: superiority, min_gain: {relative: 0.05}", 60, 5, Outcome.PASS),
+        ("test: superiority, min_gain: {relative: 0.3}", 60, 5, Outcome.FAIL),
+        ("test: non-inferiority, margin: 0.02", 5, 5, Outcome.PASS),
+        ("test: non-inferiority, margin: {relative: 0.03}", 5, 60, Outcome.FAIL),
+        ("test: non-inferiority, margin: 0.03", 10, 20, Outcome.INCONCLUSIVE),
+        ("test: not-worse, margin: {relative: 0.01}", 5, 60, Outcome.FAIL),
+        ("test: not-worse, margin: 0.01", 8, 12, Outcome.PASS),
+    ],
+)
+def test_a_corpus_metric_is_compared_by_resampling_items(check: str, gained: int, lost: int, outcome: Outcome) -> None:
+    candidate, baseline = models(600, baseline_wrong=70, gained=gained, lost=lost)
+    found = only(judge(policy(f"id: f1, metric: f1_macro, {check}"), candidate=candidate, baseline=baseline))
+    assert found.status is outcome
+    assert found.candidate == candidate.evaluation.metrics["f1_macro"].value
+    if found.test != "not-worse":
+        assert (found.resamples, found.seed) == (2000, 0)
+        assert "2,000 resamples, seed 0" in found.method
+
+
+def test_clusters_widen_what_independent_items_would_claim() -> None:
+    n = 600
+    right = np.arange(n) >= 60
+    better = np.ones(n, dtype=np.bool_)
+    better[60:90] = False  # gains and losses each of few patients
+    patient = np.arange(n) // 30
+    pair = [evidence(one, patient=patient) for one in (better, right)]
+    alone = only(judge(policy(BEATS), candidate=pair[0], baseline=pair[1]))
+    whole = only(judge(policy(BEATS, head="data: {cluster: patient}"), candidate=pair[0], baseline=pair[1]))
+    assert (alone.status, whole.status) == (Outcome.PASS, Outcome.INCONCLUSIVE)
+    assert whole.counts == {"items": 600, "clusters": 20, "gained": 60, "lost": 30}
+    assert "design effect" in whole.method
+    assert whole.p_value is None
+    assert (whole.needed_items or 0) > 600
+
+
+@pytest.mark.parametrize(
+    ("patient", "says"),
+    [
+        (None, "no column 'patient'"),
+        (np.arange(600) // 100, "6 clusters by patient, 10 are needed at least"),
+        (np.array(["a", None] * 300, dtype=object), "item 'test/1' has no patient (300 of 600 items)"),
+    ],
+    ids=["missing", "few", "an item without"],
+)
+def test_clusters_that_cannot_be_resampled_are_an_error(patient: np.ndarray | None, says: str) -> None:
+    candidate, baseline = models(600, baseline_wrong=70, gained=60, lost=5)
+    if patient is not None:
+        candidate, baseline = (change(one, items={"patient": patient}) for one in (candidate, baseline))
+    judgement = judge(policy(BEATS, head="data: {cluster: patient}"), candidate=candidate, baseline=baseline)
+    assert judgement.outcome is Outcome.ERROR
+    assert says in judgement.reason
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (np.zeros(200), "nll of the baseline is 0, and a share of 0 is no margin"),
+        (np.full(200, -0.5), "nll of the baseline is -0.5, and a share of less than 0 is no margin"),
+        (np.where(np.arange(200) == 0, 1.0, 0.0), "which cannot be told from 0"),
+    ],
+    ids=["zero", "negative", "near zero"],
+)
+@pytest.mark.parametrize(
+    "test",
+    [
+        "non-inferiority, margin: {relative: 0.1}",
+        "superiority, min_gain: {relative: 0.1}",
+        "not-worse, margin: {relative: 0.1}",
+    ],
+)
+def test_a_share_of_what_is_not_above_zero_is_an_error(values: np.ndarray, says: str, test: str) -> None:
+    right = np.ones(200, dtype=np.bool_)
+    rules = policy(f"id: nll, metric: nll, test: {test}")
+    judgement = judge(rules, candidate=evidence(right, np.full(200, 0.1)), baseline=evidence(right, values))
+    assert judgement.outcome is Outcome.ERROR
+    assert says in judgement.reason

@@ -25,7 +25,7 @@ from gate_evidence import (
 )
 
 from registry.gates import ABSENT, Asked, Evidence, judge
-from registry.records import Outcome, Placement, Runtime
+from registry.records import Outcome, Parity, Placement, Runtime
 from registry.references import Digest
 
 BROKEN: dict[str, tuple[Callable[[Evidence], Evidence], str]] = {
@@ -163,6 +163,45 @@ def test_only_an_error_of_the_machine_is_one() -> None:
     assert found == [(Outcome.PASS, False), (Outcome.ERROR, True), (Outcome.ERROR, False)]
 
 
+EXPORT = Parity(between="network and graph", items=512, max_abs=5e-4, max_rel=1e-6, flips=0, rtol=1e-3, atol=1e-4)
+DEVICE = Parity(
+    between="a GPU and the CPU",
+    items=1000,
+    max_abs=9e-3,
+    max_rel=1e-3,
+    flips=1,
+    rtol=0,
+    atol=9e-3,
+    envelope=((0.1, 5e-5), (10, 9e-3)),
+)
+
+
+@pytest.mark.parametrize(
+    ("parity", "rule", "says"),
+    [
+        ((EXPORT,), "{}", None),
+        ((EXPORT,), "{rtol: 0, atol: 1e-3}", None),
+        ((EXPORT, DEVICE), "{}", None),
+        ((EXPORT,), "{rtol: 1e-4, atol: 1e-4}", "by up to 0.0005 on 512 items, within rtol 0.0001 only with atol 0.0005"),
+        (
+            (EXPORT, DEVICE),
+            "{rtol: 5e-4}",
+            "between a GPU and the CPU by up to 0.009 on 1000 items, within rtol 0.0005 only with",
+        ),
+        ((EXPORT, DEVICE), "{max_flips: 0}", "1 of 1000 items are predicted otherwise between a GPU and the CPU"),
+        ((EXPORT.model_copy(update={"max_abs": np.nan}),), "{rtol: 0}", "only with atol nan"),
+        ((), "{}", "records no parity"),
+        (None, "{}", "records no parity"),
+    ],
+)
+def test_parity_is_judged_when_the_policy_asks_for_it(parity: tuple[Parity, ...] | None, rule: str, says: str | None) -> None:
+    candidate = change(models(600, baseline_wrong=30)[0], parity=parity)
+    asked = judge(policy(FLOOR, head=f"runtime: {{device: any, parity: {rule}}}"), candidate=candidate, baseline=ABSENT)
+    assert judge(policy(FLOOR), candidate=candidate, baseline=ABSENT).outcome is Outcome.PASS
+    assert (asked.outcome, asked.environment) == ((Outcome.PASS, False) if says is None else (Outcome.ERROR, True))
+    assert (says or "") in asked.reason
+
+
 def test_a_policy_that_accepts_the_cpu_says_so_in_every_verdict() -> None:
     judgement = judge(policy(FLOOR), candidate=models(600, baseline_wrong=30)[0], baseline=ABSENT)
     assert "scored on the CPU (a processor), which this policy accepts" in judgement.notes
@@ -192,7 +231,12 @@ def test_evidence_about_something_else_is_an_error(wrong: str) -> None:
     ("check", "says"),
     [
         ("id: f1, metric: dice, test: superiority", "has no metric 'dice'; it has accuracy, nll"),
-        ("id: ece, metric: ece, test: absolute, max: 0.1", "records no interval of ece; the policy may say use: point"),
+        ("id: drift, metric: drift, test: absolute, max: 0.1", "records no interval of drift; the policy may say use: point"),
+        (
+            "id: kappa, metric: kappa, test: superiority",
+            "there is no formula 'kappa' to compute it again on other items; known",
+        ),
+        ("id: kappa, metric: kappa, by: label, test: absolute, min: 0.1", "the policy's by cannot be asked of it"),
         ("id: size, metric: accuracy2, test: ratio, max: 2", "did you mean 'accuracy'"),
         ("id: p99, metric: latency_ms.p99, batch: 1, test: absolute, max: 9, use: point", "is nan after 300 runs at batch 1"),
         (
@@ -217,7 +261,7 @@ def test_a_check_that_the_evidence_cannot_answer_is_an_error(check: str, says: s
 
 
 def test_a_recorded_interval_that_errs_more_than_alpha_is_an_error() -> None:
-    rules = policy("id: f1, metric: f1_macro, test: absolute, min: 0.5", head="alpha: 0.01")
+    rules = policy("id: kappa, metric: kappa, test: absolute, min: 0.5", head="alpha: 0.01")
     judgement = judge(rules, candidate=models(600, baseline_wrong=30)[0], baseline=ABSENT)
     assert "errs 2.5 % on each side, the policy allows 0.01" in judgement.reason
 

@@ -21,7 +21,7 @@ target: {registry: model, collection: mnist, alias: production}
 alpha: 0.05
 baseline: {source: target-alias, when_absent: absolute-only}
 data: {dataset: mnist, split: test, min_items: 2000, holdout: {max_looks: 50, on_exhausted: warn}}
-runtime: {device: cuda, placement: compute, tf32: false}
+runtime: {device: cuda, placement: compute, tf32: false, parity: {rtol: 1.0e-3, atol: 1.0e-4, max_flips: 0.001}}
 checks:
   - {id: floor,  metric: accuracy, test: absolute, min: 0.97}
   - {id: beats,  metric: accuracy, test: superiority, min_gain: 0.0}
@@ -60,10 +60,11 @@ def test_the_defaults_are_part_of_the_meaning_of_a_digest() -> None:
         "target": {"registry": "model", "collection": None, "alias": "production"},
         "alpha": 0.05,
         "baseline": {"source": "target-alias", "when_absent": "absolute-only"},
-        "data": {"dataset": None, "split": "test", "min_items": 100, "holdout": None},
-        "runtime": {"device": "any", "placement": "compute", "tf32": False},
+        "data": {"dataset": None, "split": "test", "min_items": 100, "cluster": None, "holdout": None},
+        "runtime": {"device": "any", "placement": "compute", "tf32": False, "parity": None},
         "checks": (
-            {"id": "beats", "metric": "accuracy", "severity": "error", "batch": None, "test": "superiority", "min_gain": 0.0},
+            {"id": "beats", "metric": "accuracy", "severity": "error", "batch": None, "test": "superiority", "min_gain": 0.0}
+            | {"by": None, "where": None, "min_items": 2, "on_small": "skip"},
         ),
         "decide": {"inconclusive": "fail", "approvals": {"min": 0, "not_author": True}},
     }
@@ -102,11 +103,13 @@ def test_the_production_template_accepts_only_cuda() -> None:
         ("on_exhausted: warn", "on_exhausted: warm", 5, "data.holdout.on_exhausted", "did you mean 'warn'"),
         ("device: cuda", "device: cdua", 6, "runtime.device", "did you mean 'cuda'"),
         ("device: cuda, ", "", 6, "runtime.device", "is missing"),
-        ("tf32: false", "tf32: false, parity: {rtol: 1.0e-3}", 6, "runtime.parity", "cannot be judged"),
+        ("max_flips: 0.001", "max_flips: 2", 6, "runtime.parity.max_flips", "less than or equal to 1"),
+        ("max_flips: 0.001", "max_flip: 0.001", 6, "runtime.parity.max_flip", "did you mean 'max_flips'"),
+        ("on_exhausted: warn", "correction: bonferroni", 5, "data.holdout.correction", "'bonferroni' is not possible"),
         ("id: beats", "id: floor", 9, "checks[1].id", "two checks have the id 'floor'"),
         ("id: floor", "id: 'a b'", 8, "checks[0].id", "pattern"),
         ("min_gain: 0.0", "min_gian: 0.1", 9, "checks[1].min_gian", "did you mean 'min_gain'"),
-        ("min_gain: 0.0", "min_gain: -0.1", 9, "checks[1].min_gain", "greater than or equal to 0"),
+        ("min_gain: 0.0", "min_gain: -0.1", 9, "checks[1].min_gain.absolute", "greater than or equal to 0"),
         ("min: 0.97", "min: 0.97, min_gain: 0.1", 8, "checks[0].min_gain", "test absolute has no 'min_gain'"),
         ("min: 0.97", "use: point", 8, "checks[0]", "needs min, max or both"),
         ("min: 0.97", "min: 0.97, max: 0.5", 8, "checks[0].min", "no value can pass"),
@@ -122,7 +125,19 @@ def test_the_production_template_accepts_only_cuda() -> None:
         ("metric: nll", "metric: nll, batch: 1", 10, "checks[2].batch", "only latencies have"),
         ("latency_ms.p95", "latency.p95", 12, "checks[4].metric", "write latency_ms.p50"),
         ("accuracy, test: superiority", "bytes, test: superiority", 9, "checks[1].metric", "no items to pair"),
-        ("accuracy, test: superiority", "ece, test: superiority", 9, "checks[1].metric", "belongs to all items at once"),
+        ("by: label", "by: {}", 11, "checks[3].by", "a mapping of slice names to expressions"),
+        ("by: label", "by: {old: age >}", 11, "checks[3].by.old", "'age >' ends where a column, a number or a quoted text"),
+        ("by: label", "by: {old: 65}", 11, "checks[3].by.old", "65 is no expression"),
+        ("by: label", "where: age = 3", 11, "checks[3].where", "'= 3' is not understood at character 5 of 'age = 3'"),
+        ("min: 0.97", "min: 0.97, on_small: ignore", 8, "checks[0].on_small", "'ignore' is not possible"),
+        (
+            "test: absolute, max: 50MiB",
+            "test: absolute, by: label, max: 50MiB",
+            13,
+            "checks[5].by",
+            "has no items to choose from",
+        ),
+        ("batch: 1, test: ratio", "batch: 1, test: ratio, by: label", 12, "checks[4].by", "test ratio has no 'by'"),
         ("latency_ms.p95, batch: 1, test: ratio", "nll, test: ratio", 12, "checks[4].metric", "write test: non-inferiority"),
         ("test: ratio, max: 1.10", "test: absolute, max: 20ms", 12, "checks[4].use", "write use: point"),
         ("data: {", "data: 3\nx: {", 5, "data", "a mapping of keys is needed"),
@@ -254,6 +269,26 @@ def test_a_person_is_asked_exactly_when_the_policy_says_so(
 ) -> None:
     text = SMALLEST + f"decide: {decide}\nbaseline: {{when_absent: {when_absent}}}\n"
     assert load(text, name="policy.yaml").asks_a_person(outcome, first=first) is asks
+
+
+def test_every_key_says_what_it_means() -> None:
+    schema = Policy.model_json_schema()
+    sections = {"Policy": schema, **schema["$defs"]}
+    silent = [
+        f"{name}.{key}"
+        for name, section in sections.items()
+        for key, field in section.get("properties", {}).items()
+        if not field.get("description")
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize(
+    "check", ["min_gain: 0.01", "min_gain: {relative: 0.05}", "by: {old: 'age >= 65'}, where: site != 'x'"]
+)
+def test_what_a_check_says_survives_being_written_down(check: str) -> None:
+    policy = load(SMALLEST.replace("superiority", f"superiority, {check}"), name="policy.yaml")
+    assert load(Policy.model_validate(policy.model_dump()).text, name="policy.yaml").digest == policy.digest
 
 
 def test_a_policy_cannot_change() -> None:

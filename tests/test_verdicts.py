@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from gate_evidence import BEATS, FLOOR, SLICES, digest, evidence, models, policy
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from registry.gates import ABSENT, judge
 from registry.records import CheckResult, Judgement, Look, Outcome, Override, Pinned, Target, Verdict
-from registry.verdicts import to_markdown
+from registry.verdicts import to_junit, to_markdown
 
 GOLDEN = Path(__file__).parent / "golden" / "verdict.md"
 
@@ -128,3 +129,29 @@ def test_many_slices_that_pass_share_a_row_and_each_that_fails_has_its_own() -> 
     rows = cells(to_markdown(a_verdict(judgement)))[2:]
     assert [(row[1], row[7]) for row in rows] == [("accuracy, label=7", "**FAIL**"), ("accuracy", "PASS")]
     assert rows[1][8].startswith("19 slices; the largest loss among them: ")
+
+
+def test_junit_counts_what_blocks_and_shows_what_warns() -> None:
+    checks = (
+        CheckResult(id="floor", metric="accuracy", test="absolute", status=Outcome.PASS, reason="0.97 is enough"),
+        CheckResult(id="beats", metric="accuracy", test="superiority", status=Outcome.INCONCLUSIVE, reason="too few"),
+        CheckResult(
+            id="slices", metric="accuracy", test="not-worse", slice="label=<7>", status=Outcome.FAIL, reason="lost & gone"
+        ),
+        CheckResult(id="size", metric="bytes", test="absolute", status=Outcome.FAIL, reason="60 MB", severity="warn"),
+        CheckResult(id="nll", metric="nll", test="absolute", status=Outcome.ERROR, reason="NaN\x00"),
+    )
+    suite = ElementTree.fromstring(to_junit(a_verdict(Judgement(outcome=Outcome.ERROR, checks=checks, reason="nll is NaN"))))
+    assert {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "5",
+        "failures": "2",
+        "errors": "1",
+        "skipped": "1",
+    }
+    assert [case.get("name") for case in suite.findall("testcase")] == ["floor", "beats", "slices label=<7>", "size", "nll"]
+    assert [failure.get("message") for failure in suite.iter("failure")] == ["too few", "lost & gone"]
+
+
+def test_junit_of_a_question_that_could_not_be_asked_is_an_error() -> None:
+    suite = ElementTree.fromstring(to_junit(a_verdict(Judgement(outcome=Outcome.ERROR, checks=(), reason="no baseline"))))
+    assert (suite.get("errors"), suite.find("testcase/error").get("message")) == ("1", "no baseline")  # type: ignore[union-attr]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pipelines import dataset as stage
 from pipelines.data import reading, summary
 from pipelines.data.comparison import DatasetDiff
 from pipelines.data.comparison import diff as compare
 from pipelines.data.options import Options
 from pipelines.data.reading import Inspection
 from pipelines.data.spec import FORMATS, DatasetSpec
+from pipelines.looking import looking
 from registry.cli.looking import size_text, version_data, versions_table
 from registry.cli.output import table
 from registry.cli.params import ALIAS, FOLDER, REFERENCE, Session, session
@@ -52,11 +53,15 @@ def push(
 ) -> None:
     """Make the files at PATH a dataset version: IDX, image folders, .npz, CSV or Parquet, detected and checked first."""
     options = Options(name=name, format=format_, target=target, test_fraction=test_fraction, seed=seed)
-    with session.output.progress("reading") as advance:
-        found = reading.inspect(path, options, on_progress=advance)
-    _tell(session, found)
-    with session.writing() as backend:
-        pushed = stage.push(backend, found, aliases=aliases)
+    with ExitStack() as stack:
+        with session.output.progress("reading") as advance:
+            look = stack.enter_context(looking(session.settings, path, options, on_progress=advance))
+        found = look.found
+        _tell(session, found)
+        backend = stack.enter_context(session.writing(look.server))
+        from pipelines import dataset as stage  # loads the SDK, which `writing` does while the server starts
+
+        pushed = stage.push(backend, look, aliases=aliases)
     state = "is new" if pushed.is_new else "is unchanged: these very files were pushed before, no new version was made"
     description = found.spec.model_dump(mode="json")
     data = {**version_data(pushed.version), "new": pushed.is_new, "run": pushed.run_url, "description": description}
@@ -96,6 +101,8 @@ def show(session: Session, reference: Reference) -> None:
     """Show what a dataset version holds: splits, classes, balance, overlap."""
     with session.reading() as backend:
         version = backend.resolve(reference, type="dataset")
+        from pipelines import dataset as stage
+
         spec = stage.description(backend, version)
     session.output.result({**version_data(version), "description": spec.model_dump(mode="json")}, *_drawn(spec))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
 from typing import Any, Protocol
@@ -38,6 +38,8 @@ class Split:
             unknown category.
         targets: class index, int64, shape (n,).
         digests: computes the content digest of each item, `DIGEST_SIZE` bytes each.
+        facts: what else the data say about each item (columns of a table as they were written, dropped ones too): texts with
+            None for missing, numbers with NaN; no model sees them, evaluations slice and cluster by them.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Split:
     inputs: NDArray[Any]
     targets: NDArray[np.int64]
     digests: Callable[[], Sequence[bytes]]
+    facts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -104,7 +107,8 @@ def _part(whole: Split, name: str, positions: NDArray[np.int64], digests: Sequen
     return Split(
         name=name,
         items=np.array(ids, dtype=np.str_),
-        inputs=whole.inputs[positions],
+        # Without pixels there is nothing to pick, and picking would make an array of them.
+        inputs=whole.inputs[positions] if any(whole.inputs.strides) else whole.inputs[: len(positions)],
         targets=whole.targets[positions],
         digests=lambda: kept,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pipelines.data.options import FILE, Options, read_options
 from pipelines.data.spec import DESCRIPTION
@@ -23,19 +23,24 @@ _DOCUMENTS = frozenset({"readme", "license", "licence", "notice", "citation", "d
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """One file: `name` relative to the folder, `size` in bytes."""
+    """One file: `name` relative to the folder, `path` where it lies, `size` in bytes.
+
+    `stamp` is by what a change of the content shows without reading it: times of modification and of status change (ns) and
+    the number of the inode. Paths are text: a folder of images holds tens of thousands of them.
+    """
 
     name: str
-    path: Path
+    path: str
     size: int
+    stamp: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def parts(self) -> tuple[str, ...]:
-        return PurePosixPath(self.name).parts
+        return tuple(self.name.split("/"))
 
     @property
     def parent(self) -> str:
-        return str(PurePosixPath(self.name).parent)
+        return self.name.rpartition("/")[0] or "."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +71,8 @@ def look(path: Path) -> Folder:
     if path.is_dir():
         root, files, name = path, list(_walk(path)), path.resolve().name
     elif path.is_file():
-        root, files, name = path.parent, [_file(path.parent, path)], path.name.partition(".")[0]
-        files += [_file(root, beside) for beside in (root / FILE,) if beside.is_file() and beside != path]
+        root, files, name = path.parent, [_file(path.name, str(path))], path.name.partition(".")[0]
+        files += [_file(FILE, str(beside)) for beside in (root / FILE,) if beside.is_file() and beside != path]
     else:
         raise BadData(f"{path} is neither a folder nor a file")
     said, labels_file = Options(), None
@@ -75,52 +80,59 @@ def look(path: Path) -> Folder:
         said, labels_file = read_options(root / FILE)
     beside_data = {FILE} | ({labels_file.name} if labels_file else set())
     if labels_file and labels_file.name not in {file.name for file in files}:
-        files.append(_file(root, labels_file))
+        files.append(_file(labels_file.relative_to(root).as_posix(), str(labels_file)))
     files = sorted((file for file in files if file.name != DESCRIPTION), key=lambda file: file.name)
     documents = [file for file in files if file.name in beside_data or _is_document(file)]
+    apart = {file.name for file in documents}
     return Folder(
         root=root,
         name=name,
-        files=tuple(file for file in files if file not in documents),
+        files=tuple(file for file in files if file.name not in apart),
         documents=tuple(documents),
         said=said,
     )
 
 
-def _walk(root: Path) -> Iterator[File]:
-    def refuse(exc: OSError) -> None:
+def _walk(root: Path, inside: str = "") -> Iterator[File]:
+    place = os.path.join(root, inside)
+    try:
+        with os.scandir(place) as found:
+            entries = [entry for entry in found if not _is_junk(entry.name)]
+    except OSError as exc:
         raise BadData(f"cannot read the folder {exc.filename}: {exc.strerror}", hint=f"ls -ld '{exc.filename}'") from exc
-
-    for place, folders, names in os.walk(root, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not _is_junk(name))
-        for name in folders:
-            if (link := Path(place, name)).is_symlink():
-                raise BadData(
-                    f"{link} is a link to a folder ({link.readlink()})", hint="copy the folder there, or push it by itself"
-                )
-        for name in names:
-            path = Path(place, name)
-            if _is_junk(name):
-                continue
-            if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-                raise BadData(f"{path} is a link out of the folder, to {path.readlink()}", hint="put a copy of the file there")
-            if path.is_file() or path.is_symlink():
-                yield _file(root, path)
+    folders = []
+    for entry in entries:
+        if entry.is_symlink():
+            _check_link(root, Path(entry.path))
+            yield _file(inside + entry.name, entry.path)
+        elif entry.is_file():
+            yield _file(inside + entry.name, entry.path, entry)
+        elif entry.is_dir():
+            folders.append(entry.name)
+    for name in sorted(folders):
+        yield from _walk(root, f"{inside}{name}/")
 
 
-def _file(root: Path, path: Path) -> File:
-    name = path.relative_to(root).as_posix()
+def _check_link(root: Path, link: Path) -> None:
+    if link.is_dir():
+        raise BadData(f"{link} is a link to a folder ({link.readlink()})", hint="copy the folder there, or push it by itself")
+    if not link.resolve().is_relative_to(root.resolve()):
+        raise BadData(f"{link} is a link out of the folder, to {link.readlink()}", hint="put a copy of the file there")
+
+
+def _file(name: str, path: str, entry: os.DirEntry[str] | None = None) -> File:
     try:
         name.encode()
-        return File(name=name, path=path, size=path.stat().st_size)
+        found = os.stat(path) if entry is None else entry.stat()
     except UnicodeEncodeError as exc:
         raise BadData(f"the name of {os.fsencode(path)!r} is not UTF-8", hint="rename the file") from exc
     except OSError as exc:
         raise unreadable(name, exc) from exc
+    return File(name=name, path=path, size=found.st_size, stamp=(found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
 
 
 def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _JUNK
+    return name[0] == "." or name.lower() in _JUNK
 
 
 def _is_document(file: File) -> bool:

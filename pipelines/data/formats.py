@@ -12,6 +12,7 @@ from types import MappingProxyType
 from pipelines.data import idx, image_folders, npz, tables
 from pipelines.data.contents import Divided, Source
 from pipelines.data.folder import File, Folder
+from pipelines.data.memory import Picture
 from pipelines.data.options import SEED, TEST_FRACTION, Options
 from pipelines.data.spec import Division, Format
 from pipelines.data.splits import lacks_test
@@ -26,14 +27,16 @@ _CLAIMS: Mapping[Format, Callable[[File], bool]] = MappingProxyType(
         "parquet": tables.claims_parquet,
     }
 )
-_OPEN_IMAGES: Mapping[Format, Callable[[Sequence[File], Options], Source]] = MappingProxyType(
-    {"idx": idx.open_idx, "npz": npz.open_npz, "images": image_folders.open_images}
+_OPEN_ARRAYS: Mapping[Format, Callable[[Sequence[File], Options], Source]] = MappingProxyType(
+    {"idx": idx.open_idx, "npz": npz.open_npz}
 )
 
 
-def open_source(folder: Folder, options: Options) -> tuple[Format, Source]:
+def open_source(folder: Folder, options: Options, pictures: dict[str, Picture] | None = None) -> tuple[Format, Source]:
     """Find the data files of a folder and open them; data without a test split get one.
 
+    Args:
+        pictures: images that need not be decoded to be counted; see `image_folders.FolderSource`.
     Raises:
         BadData: no data, data of several formats or in several folders, or a reader refuses them.
     """
@@ -48,9 +51,13 @@ def open_source(folder: Folder, options: Options) -> tuple[Format, Source]:
         seed=SEED if options.seed is None else options.seed,
         test_fraction=TEST_FRACTION if options.test_fraction is None else options.test_fraction,
     )
-    if format_ not in _OPEN_IMAGES:
+    source: Source
+    if format_ == "images":
+        source = image_folders.open_images(files, options, pictures)
+    elif format_ in _OPEN_ARRAYS:
+        source = _OPEN_ARRAYS[format_](files, options)
+    else:
         return format_, tables.open_tables(files, options, division)
-    source = _OPEN_IMAGES[format_](files, options)
     if lacks_test(source.splits) and division.test_fraction:
         source = Divided(source, division)
     return format_, source

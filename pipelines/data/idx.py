@@ -30,7 +30,7 @@ _DEFLATE_LIMIT = 1032
 
 
 def claims(file: File) -> bool:
-    return _NAME.fullmatch(file.parts[-1]) is not None
+    return _NAME.fullmatch(file.name.rpartition("/")[2]) is not None
 
 
 def open_idx(files: Sequence[File], options: Options) -> ArraySource:

@@ -9,11 +9,10 @@ dataset have one shape; the images of a split must fit into memory.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.contents import Advance, Split, image_digests
 from pipelines.data.folder import File, unreadable
+from pipelines.data.memory import Picture
 from pipelines.data.options import Options
 from pipelines.data.spec import ImageInput
 from pipelines.data.splits import TRAIN, in_order, split_named
@@ -39,7 +39,8 @@ _MODES = {
     "HSV": "RGB",
     "LAB": "RGB",
 }
-_AT_ONCE = 256
+# A thread is handed so many files at once: for small ones, handing over costs more than decoding.
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +53,24 @@ class _Image:
 
 
 def claims(file: File) -> bool:
-    return Path(file.name).suffix.lower() in _SUFFIXES
+    return os.path.splitext(file.name)[1].lower() in _SUFFIXES
 
 
 class FolderSource:
-    """Splits of image files; class names are the folders' names, sorted, unless `labels` gives their order."""
+    """Splits of image files; class names are the folders' names, sorted, unless `labels` gives their order.
+
+    Args:
+        pictures: where only digests and shapes are asked for: those that are known, by the names of the files. Reading adds
+            the others, and gives every split `inputs` of the right shape without pixels. None to read the pixels.
+    """
 
     target = None
     division = None
 
-    def __init__(self, images: dict[str, list[_Image]], *, labels: tuple[str, ...] | None) -> None:
+    def __init__(
+        self, images: dict[str, list[_Image]], *, labels: tuple[str, ...] | None, pictures: dict[str, Picture] | None
+    ) -> None:
+        self._pictures = pictures
         self._images = {name: images[name] for name in in_order(images)}
         self._first: tuple[str, ImageInput] | None = None
         self.splits = tuple(self._images)
@@ -83,29 +92,49 @@ class FolderSource:
 
     def read(self, split: str, advance: Advance) -> Split:
         images = self._images[split]
+        files = [image.file for image in images]
         index = {label: position for position, label in enumerate(self.labels)}
-        pixels: NDArray[np.uint8] | None = None
-        for position, (image, array) in enumerate(_decoded([image.file for image in images])):
-            self._check(image, array)
-            if pixels is None:
-                pixels = np.empty((len(images), *array.shape), dtype=np.uint8)
-            pixels[position] = array
-            advance(image.size)
-        assert pixels is not None, "a split exists by its files"
+        inputs, digests = (
+            self._pixels(files, advance) if self._pictures is None else self._glance(files, self._pictures, advance)
+        )
         return Split(
             name=split,
             items=np.array([f"{split}/{image.id}" for image in images], dtype=np.str_),
-            inputs=pixels,
+            inputs=inputs,
             targets=np.array([index[image.label] for image in images], dtype=np.int64),
-            digests=partial(image_digests, pixels),
+            digests=digests,
         )
 
-    def _check(self, file: File, array: NDArray[np.uint8]) -> None:
-        height, width, channels = array.shape
-        found = ImageInput(height=height, width=width, channels=channels)
+    def _pixels(self, files: Sequence[File], advance: Advance) -> tuple[NDArray[np.uint8], Callable[[], list[bytes]]]:
+        pixels: NDArray[np.uint8] | None = None
+        for position, (file, array) in enumerate(_decoded(files)):
+            self._check(file, array.shape)
+            if pixels is None:
+                pixels = np.empty((len(files), *array.shape), dtype=np.uint8)
+            pixels[position] = array
+            advance(file.size)
+        assert pixels is not None, "a split exists by its files"
+        return pixels, partial(image_digests, pixels)
+
+    def _glance(
+        self, files: Sequence[File], known: dict[str, Picture], advance: Advance
+    ) -> tuple[NDArray[np.uint8], Callable[[], list[bytes]]]:
+        for file, array in _decoded([file for file in files if file.name not in known]):
+            height, width, channels = array.shape
+            known[file.name] = Picture(image_digests(array[np.newaxis])[0].hex(), (height, width, channels))
+            advance(file.size)
+        for file in files:
+            self._check(file, known[file.name].shape)
+        shape = (len(files), *self.input.shape)
+        return np.broadcast_to(np.uint8(0), shape), lambda: [bytes.fromhex(known[file.name].digest) for file in files]
+
+    def _check(self, file: File, shape: tuple[int, ...]) -> None:
         if self._first is None:
-            self._first = (file.name, found)
-        elif found != self._first[1]:
+            height, width, channels = shape
+            self._first = (file.name, ImageInput(height=height, width=width, channels=channels))
+            self._shape = shape
+        elif shape != self._shape:
+            height, width, channels = shape
             name, first = self._first
             raise BadData(
                 f"{file.name} is {height}×{width}×{channels}, {name} is {first.height}×{first.width}×{first.channels}",
@@ -113,9 +142,11 @@ class FolderSource:
             )
 
 
-def open_images(files: Sequence[File], options: Options) -> FolderSource:
+def open_images(files: Sequence[File], options: Options, pictures: dict[str, Picture] | None = None) -> FolderSource:
     """Read splits and classes off the folders' names.
 
+    Args:
+        pictures: see `FolderSource`.
     Raises:
         BadData: images without a class folder, or splits beside classes.
     """
@@ -146,16 +177,23 @@ def open_images(files: Sequence[File], options: Options) -> FolderSource:
             raise BadData(f"the folders '{spelled[split]}' and '{path[0]}' are both the split '{split}'", hint="merge them")
         inside = path[depth - 1 :]
         found.setdefault(split, []).append(_Image(file=file, label=inside[0], id="/".join(inside)))
-    return FolderSource(found, labels=options.labels)
+    return FolderSource(found, labels=options.labels, pictures=pictures)
 
 
 def _decoded(files: Sequence[File]) -> Iterator[tuple[File, NDArray[np.uint8]]]:
     """Decode in order, several at a time: the decoders work outside Python's lock."""
     _pillow()
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(files), _AT_ONCE):
-            some = files[start : start + _AT_ONCE]
-            yield from zip(some, pool.map(_decode, some), strict=True)
+    threads = min(8, os.cpu_count() or 1)
+    batches = [files[start : start + _AT_ONCE] for start in range(0, len(files), _AT_ONCE)]
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        for start in range(0, len(batches), 4 * threads):  # what is decoded and not yet looked at stays within bounds
+            some = batches[start : start + 4 * threads]
+            for batch, images in zip(some, pool.map(_decode_all, some), strict=True):
+                yield from zip(batch, images, strict=True)
+
+
+def _decode_all(files: Sequence[File]) -> list[NDArray[np.uint8]]:
+    return [_decode(file) for file in files]
 
 
 def _decode(file: File) -> NDArray[np.uint8]:

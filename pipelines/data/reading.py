@@ -8,8 +8,8 @@ description recorded, and refuses a folder that is not what its description says
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy as np
 from pipelines.data.contents import Source, Split, duplicates, overlap
 from pipelines.data.folder import File, look
 from pipelines.data.formats import open_source
+from pipelines.data.memory import Memory, Picture
 from pipelines.data.options import Options
 from pipelines.data.spec import DESCRIPTION, TASKS, DatasetSpec, SplitSpec
 from registry.errors import BadData, BadReference, UsageError
@@ -32,13 +33,20 @@ class Inspection:
     """What a push would make: the description, the files that go into the artifact, and those that stay behind.
 
     Attributes:
-        files: (name in the artifact, where it is), sorted by name; the description itself is not among them.
+        kept: the files that go into the artifact, sorted by name; the description itself is not among them.
         ignored: names of files that are neither data nor documents.
+        pictures: what the images are known by, by the names of their files.
     """
 
     spec: DatasetSpec
-    files: tuple[tuple[str, Path], ...]
+    kept: tuple[File, ...]
     ignored: tuple[str, ...]
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[tuple[str, Path], ...]:
+        """(name in the artifact, where it is) of what is kept."""
+        return tuple((file.name, Path(file.path)) for file in self.kept)
 
 
 class Dataset:
@@ -68,12 +76,21 @@ class Dataset:
         return split
 
 
-def inspect(path: Path, options: Options | None = None, *, on_progress: OnProgress | None = None) -> Inspection:
+def inspect(
+    path: Path,
+    options: Options | None = None,
+    *,
+    on_progress: OnProgress | None = None,
+    on_files: Callable[[Sequence[File]], None] | None = None,
+    memory: Memory | None = None,
+) -> Inspection:
     """Find out what is at a path: format, splits, classes, counts, shapes, duplicates and leaks.
 
     Args:
         path: a folder, or one file.
         options: what the person said; wins over `dataset.yaml` beside the data.
+        on_files: told which files would be pushed, before any of them is read.
+        memory: images that it knows are not decoded again.
     Raises:
         BadData: the data cannot be used as they are; the message names the file and what is wrong in it.
         MissingDependency: image files, and Pillow is not installed.
@@ -81,10 +98,14 @@ def inspect(path: Path, options: Options | None = None, *, on_progress: OnProgre
     folder = look(path)
     given = (options or Options()).over(folder.said)
     name = _name(given.name if given.name is not None else folder.name)
-    format_, source = open_source(folder, given)
+    pictures = memory.pictures(folder.files) if memory is not None else {}
+    format_, source = open_source(folder, given, pictures)
     if given.task is not None and given.task != TASKS[format_]:
         raise BadData(f"{path} is data for {TASKS[format_]}, not for {given.task}", hint=f"task: {TASKS[format_]}")
-    advance = _Progress(source.files, on_progress)
+    kept = sorted([*source.files, *folder.documents], key=lambda file: file.name)
+    if on_files is not None:
+        on_files(kept)
+    advance = _Progress([file for file in source.files if file.name not in pictures], on_progress)
     splits: dict[str, SplitSpec] = {}
     contents: dict[str, tuple[Sequence[str], Sequence[bytes]]] = {}
     for split in (source.read(part, advance) for part in source.splits):
@@ -105,12 +126,12 @@ def inspect(path: Path, options: Options | None = None, *, on_progress: OnProgre
         files=len(source.files),
         bytes=sum(file.size for file in source.files),
     )
-    kept = sorted([*source.files, *folder.documents], key=lambda file: file.name)
     used = {file.name for file in kept}
     return Inspection(
         spec=spec,
-        files=tuple((file.name, file.path) for file in kept),
+        kept=tuple(kept),
         ignored=tuple(file.name for file in folder.files if file.name not in used),
+        pictures=pictures,
     )
 
 

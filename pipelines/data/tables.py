@@ -30,6 +30,7 @@ from registry.errors import BadData
 
 _CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _INDEX = "__index_level_"  # what pandas calls an index without a name; no feature
+_MOST_FACTS = 64
 
 
 def claims_csv(file: File) -> bool:
@@ -123,7 +124,15 @@ class TableSource:
             inputs=inputs,
             targets=targets,
             digests=digests,
+            facts=self._facts(rows, numbers),
         )
+
+    def _facts(self, rows: _Rows, numbers: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """The columns as they were written, of these rows; of a very wide table only those that no model sees."""
+        names = [name for name in rows.table.column_names if name != self.target]
+        kept = names if len(names) <= _MOST_FACTS else self._dropped
+        columns = {name: rows.column(name) for name in kept}
+        return {name: _written(values)[numbers] for name, values in columns.items() if not pa.types.is_nested(values.type)}
 
     @cached_property
     def _first(self) -> _Rows:
@@ -175,6 +184,14 @@ class TableSource:
                     hint="name every class under 'labels:' in dataset.yaml",
                 )
         return np.array([index[str(name)] for name in unique], dtype=np.int64)[codes]
+
+
+def _written(values: Any) -> NDArray[Any]:
+    """Numbers and bools as they are (NaN for missing), anything else as text (None for missing)."""
+    plain = pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_boolean(values.type)
+    if plain and values.null_count:
+        values = values.cast(pa.float64())
+    return np.asarray((values if plain else values.cast(pa.string())).to_numpy(zero_copy_only=False))
 
 
 def _matrix(columns: Sequence[Column], rows: _Rows) -> NDArray[np.float32]:

@@ -29,8 +29,12 @@ TABLE: CommandTable = {
     "status": ("registry.cli.audit:status", "Who holds each alias, how good it is, and what waits."),
     "history": ("registry.cli.audit:history", "Every move of an alias: when, who, from, to, why."),
     "why": ("registry.cli.audit:why", "Why the holder of an alias holds it: the evidence, on a page."),
+    "policy": ("registry.cli.policy:policy", "Check a policy, or see what it means and what it can see."),
+    "verdict": ("registry.cli.verdict:verdict", "Read a verdict, or judge again what it judged."),
     "lineage": ("registry.cli.lineage:lineage", "Show what led to a version and what came of it."),
     "serve": ("registry.cli.serve:serve", "Run the embedded W&B server in the foreground."),
+    "admin": ("registry.cli.admin:admin", "Manage users, keys, teams, roles and protected aliases."),
+    "gc": ("registry.cli.gc:gc", "Remove from the home what nothing keeps."),
 }
 
 # The order of a life, so that the help reads as a story.

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from registry import history as histories
 from registry import standing as standings
+from registry.cli.decision import explained
 from registry.cli.lineage import tree
 from registry.cli.output import table
 from registry.cli.params import Session, session
-from registry.cli.verdict import explained
 from registry.errors import NotFound
 from registry.history import Move
 from registry.lineage import Graph

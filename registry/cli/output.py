@@ -47,6 +47,14 @@ class Output:
         """One line to a person about something that needs a look."""
         _console(sys.stderr).print(f"Warning: {text}", style="yellow", highlight=False, markup=False)
 
+    def text(self, text: str) -> None:
+        """A document of another format on stdout, exactly as it is."""
+        sys.stdout.write(text)
+
+    def command(self, line: str) -> None:
+        """One line for the program that reads our log, exactly as it is."""
+        sys.stderr.write(f"{line}\n")
+
     @contextmanager
     def progress(self, what: str) -> Iterator[OnProgress]:
         """A progress bar on stderr for the time of the block; call the yielded function with (done, total)."""

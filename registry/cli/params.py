@@ -15,6 +15,7 @@ import click
 from registry import references, settings
 from registry.cli.output import Output
 from registry.connection import connect
+from registry.embedded import EmbeddedServer
 from registry.errors import BadReference
 
 if TYPE_CHECKING:
@@ -61,9 +62,13 @@ class Session:
             yield backend
 
     @contextmanager
-    def writing(self) -> Iterator[Backend]:
-        """A backend for a command that writes, which first says where."""
-        with connect(self.settings) as backend:
+    def writing(self, server: EmbeddedServer | None = None) -> Iterator[Backend]:
+        """A backend for a command that writes, which first says where.
+
+        Args:
+            server: the embedded server of this home, if it is starting already.
+        """
+        with connect(self.settings, server) as backend:
             self.output.notice(f"writing to {backend.where}")
             yield backend
 

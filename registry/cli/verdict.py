@@ -1,125 +1,57 @@
-"""A decision for people (a table of checks and one sentence) and for programs."""
+"""`reg verdict show`, `reg verdict verify`: reading a verdict, and judging again what it judged."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
-from typing import Any
+from pathlib import Path
 
-from rich.text import Text
+import click
 
-from registry.cli.output import table
-from registry.promotion import Decision
-from registry.records import CheckResult, Outcome, Pinned, Verdict
-
-_STYLES = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.INCONCLUSIVE: "yellow", Outcome.ERROR: "magenta"}
-
-# What the interval's lower bound is held against; an absolute check has a range, which its reason says.
-_SIGNS = {"superiority": "> ", "non-inferiority": "≥ ", "not-worse": "≥ ", "ratio": "≤ "}
+from registry import verdict_folder, verification
+from registry.cli.decision import explained, save, saved_option
+from registry.cli.output import styled
+from registry.cli.params import REFERENCE, Session, session
+from registry.references import Reference
+from registry.verdicts import PAGE, Case
 
 
-def drawn(decision: Decision) -> list[Any]:
-    """The checks, the answer, and what became of the alias."""
-    return ["", *explained(decision.verdict), _ending(decision)]
+@click.group()
+def verdict() -> None:
+    """Read a verdict, or judge again what it judged."""
 
 
-def explained(verdict: Verdict) -> list[Any]:
-    """What was asked, the checks, the answer and what the reader should know about it."""
-    rows = [_row(check, others) for check, others in _condensed(verdict.judgement.checks)]
-    columns = ("check", "metric", "asks", "#candidate", "#baseline", "#difference [interval]", "status")
-    baseline = f"against {_short(verdict.baseline)}" if verdict.baseline else "without a baseline"
-    data = f", on {_short(verdict.dataset)} ({verdict.split})" if verdict.dataset else ""
-    outcome = Text.assemble((str(verdict.outcome), f"bold {_STYLES[verdict.outcome]}"), f"  {verdict.judgement.reason}")
-    # The headline already gives the reasons of the checks that decided.
-    reasons = [
-        Text.assemble((f"  {check.id}: ", "dim"), check.reason)
-        for check in verdict.judgement.checks
-        if check.status is not Outcome.PASS and check.reason not in verdict.judgement.reason
-    ]
-    notes = [Text(f"  {note}", style="dim") for note in verdict.judgement.notes]
-    title = f"{_short(verdict.candidate)} {baseline}{data}"
-    return [table(columns, rows, title=title), "", outcome, *reasons, *notes]
+@verdict.command(epilog="Examples: reg verdict show verdict-model-production:v4 · reg verdict show … --save verdict.html")
+@click.argument("reference", type=REFERENCE)
+@saved_option
+@session
+def show(session: Session, reference: Reference, save_to: tuple[Path, ...]) -> None:
+    """Show the verdict REFERENCE: the checks, the numbers, and the sentence that decided."""
+    with session.reading() as backend:
+        version = backend.resolve(reference, type="verdict")
+        if any(file.suffix == PAGE for file in save_to):
+            case = verification.case_of(backend, version)
+        else:
+            case = Case(verdict=verdict_folder.read(backend, version), logged=str(version.reference))
+    save(case, save_to)
+    found = case.verdict
+    session.output.result({"artifact": str(version.reference), "verdict": found.model_dump(mode="json")}, *explained(found))
 
 
-def _condensed(checks: Sequence[CheckResult]) -> Iterator[tuple[CheckResult, int]]:
-    """Each check, but of the slices that passed only the worst, with the number of the others."""
-    for _, group in groupby(checks, key=lambda check: check.id):
-        found = list(group)
-        passed = [check for check in found if check.slice is not None and check.status is Outcome.PASS]
-        worst = min(passed, key=lambda check: (check.delta is None, check.delta), default=None)
-        yield from (
-            (check, len(passed) - 1 if check is worst else 0) for check in found if check not in passed or check is worst
-        )
+@verdict.command(epilog="Example: reg verdict verify verdict-model-production:v4")
+@click.argument("reference", type=REFERENCE)
+@session
+def verify(session: Session, reference: Reference) -> int:
+    """Judge again, from the evaluations and the policy that the verdict REFERENCE names; needs no GPU and no torch.
 
-
-def _row(check: CheckResult, others: int) -> tuple[object, ...]:
-    status = (
-        f"{check.status} (warns only)" if check.severity == "warn" and check.status is not Outcome.PASS else str(check.status)
-    )
-    return (
-        check.id,
-        check.metric + (f" {check.slice}" if check.slice else "") + (f" (+{others} better)" if others else ""),
-        f"{check.test} {_SIGNS.get(check.test, '')}{_number(check.threshold)}",
-        _number(check.candidate),
-        _number(check.baseline),
-        _difference(check),
-        Text(status, style=_STYLES[check.status]),
-    )
-
-
-def verdict_data(decision: Decision) -> dict[str, Any]:
-    """The verdict as data, with what became of the alias and the exit code."""
-    return {
-        "verdict": decision.verdict.model_dump(mode="json"),
-        "artifact": str(decision.verdict_version.reference) if decision.verdict_version else None,
-        "moved": decision.moved,
-        "holder": str(decision.holder.origin) if decision.holder else None,
-        "run": decision.run_url,
-        "exit_code": exit_code(decision),
-    }
-
-
-def exit_code(decision: Decision) -> int:
-    """0 when the alias moved or the gate passed; otherwise the outcome's own code."""
-    if decision.moved:
+    Exit codes: 0 the verdict follows from them, 1 it does not.
+    """
+    with session.reading() as backend:
+        done = verification.verify(backend, backend.resolve(reference, type="verdict"))
+    data = {"artifact": str(done.version.reference), "holds": done.holds, "differences": list(done.differences)}
+    if done.holds:
+        checks = len(done.again.checks)
+        said = f"{done.version} holds: {done.again.outcome} follows again from its evidence and policy ({checks} checks equal)"
+        session.output.result(data, said)
         return 0
-    verdict = decision.verdict
-    if verdict.outcome is Outcome.ERROR and verdict.judgement.environment:
-        return 7
-    return verdict.outcome.exit_code
-
-
-def _ending(decision: Decision) -> Text:
-    target, logged = decision.question.target, decision.verdict_version
-    where = f" (verdict {logged})" if logged else ""
-    if decision.holder is not None:
-        said = " by override" if decision.verdict.override else ""
-        return Text(f"'{target}' is now {decision.question.candidate}{said}{where}", style="bold")
-    baseline = decision.question.baseline
-    held = f"stays {baseline.origin.name}:{baseline.origin.tag}" if baseline else "stays unset"
-    return Text(f"'{target}' {held}{where}")
-
-
-def _short(pinned: Pinned) -> str:
-    return f"{pinned.parsed.name}:{pinned.parsed.tag}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    if value == int(value) and abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4f}"
-
-
-def _difference(check: CheckResult) -> str:
-    """What the interval is about: the difference, or without a baseline the candidate itself."""
-    if check.interval is None:
-        return _signed(check.delta)
-    show = _number if check.delta is None else _signed
-    low, high = (show(bound) or "…" for bound in check.interval)
-    return f"{_signed(check.delta)} [{low}, {high}]".strip()
-
-
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.4f}"
+    count = f"{done.version} does not follow from its evidence and policy ({len(done.differences)} differences)"
+    session.output.result(data, styled(count, "red"), *(f"  {line}" for line in done.differences))
+    return 1

@@ -1,23 +1,27 @@
 """The answer to one check: what was measured, how sure that is, and one sentence that says so; a file per kind of test.
 
 Differences are oriented: `delta` and `interval` are gains, positive when the candidate is better, whatever the direction of
-the metric (for a ratio they are the ratio). Every bound is one-sided at the policy's alpha. Since all checks must pass, none
-is corrected for the others (intersection-union, Berger 1982); only slices are, because a false alarm in any of them would
-block (Holm). Who wonders about a number: its formula is in `registry.stats`, its items come from `registry.pairing`.
+the metric (for a ratio they are the ratio). Every bound is one-sided. Since all checks must pass, and all slices of a check,
+none is corrected for the others (intersection-union, Berger 1982); only what blocks when a loss is shown in any slice is
+(Holm). Who wonders about a number: its formula is in `registry.stats`, `means`, `corpus` or `resampling`, its items come
+from `registry.pairing`.
 """
 
 from __future__ import annotations
 
 from registry.checks import NonInferiority, NotWorse, Ratio, Superiority
-from registry.judging import gains, ratios, slices
+from registry.judging import gains, ratios, worse
+from registry.judging.differences import subject_of
+from registry.judging.slices import cut
+from registry.judging.terms import Terms
 from registry.pairing import Pair
-from registry.policy import Policy
 from registry.records import CheckResult
 
 Comparison = Superiority | NonInferiority | NotWorse | Ratio
+Results = tuple[list[CheckResult], str | None]
 
 
-def compare(check: Comparison, policy: Policy, pair: Pair) -> tuple[list[CheckResult], str | None]:
+def compare(check: Comparison, terms: Terms, pair: Pair) -> Results:
     """Answer a check that needs a baseline.
 
     Returns:
@@ -25,12 +29,16 @@ def compare(check: Comparison, policy: Policy, pair: Pair) -> tuple[list[CheckRe
     Raises:
         Unanswerable: the evidence does not hold what the check asks for.
     """
+    if isinstance(check, Ratio):
+        return [ratios.ratio(check, terms, pair)], None
+    subject = subject_of(pair, check.metric, terms)
+    labels = pair.candidate.evaluation.dataset.labels
+    parts = cut(check, pair.shared, items=subject.items, labels=labels)
     match check:
         case Superiority():
-            return [gains.superiority(check, policy, pair)], None
+            answered = [gains.superiority(check, terms, subject, part) for part in parts.asked]
         case NonInferiority():
-            return [gains.non_inferiority(check, policy, pair)], None
+            answered = [gains.non_inferiority(check, terms, subject, part) for part in parts.asked]
         case NotWorse():
-            return slices.not_worse(check, policy, pair)
-        case Ratio():
-            return [ratios.ratio(check, policy, pair)], None
+            answered = worse.not_worse(check, terms, subject, parts.asked)
+    return [*answered, *parts.small], parts.note

@@ -1,54 +1,95 @@
 """`absolute`: the candidate alone. Its confidence bound must lie within the range, not only the value that was measured.
 
 A value whose interval holds a limit is INCONCLUSIVE, not a FAIL: more items could show it on either side. Sizes and
-latencies are as measured; corpus metrics (F1, AUC) bring their own interval, because items alone do not make one.
+latencies are as measured. A corpus metric is resampled where its formula is known; another one brings its own interval,
+because its value alone does not make one.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from registry import stats
+from registry import means, stats
 from registry.checks import Absolute
+from registry.corpus import FORMULAS
+from registry.judging.differences import Measured, subject_alone
 from registry.judging.sentences import bounds, identity, settled_by, shown
+from registry.judging.slices import Slice, cut
+from registry.judging.terms import Terms
 from registry.pairing import Scores, Unanswerable
-from registry.policy import Policy
 from registry.records import CheckResult, Metric, Outcome
 from registry.stats import Interval
 
 # What `records.Metric.interval` may err on each side, as a two-sided 95 % interval.
 _RECORDED_ALPHA = 0.025
+_ALL = Slice(None, "", None)
 
 
-def absolute(check: Absolute, policy: Policy, scores: Scores) -> CheckResult:
+def absolute(check: Absolute, terms: Terms, scores: Scores) -> tuple[list[CheckResult], str | None]:
     """Judge the candidate alone.
 
+    Returns:
+        One result, or one per slice; and a note for the verdict, if there is something to say beside them.
     Raises:
         Unanswerable: the evidence does not hold what the check asks for.
     """
     if check.quantile is not None:
         value = _latency(check, scores)
-        return _within(check, value, Interval(value, value), unit="ms", method="measured")
+        return [_within(check, _ALL, value, Interval(value, value), unit="ms", method="measured")], None
     metric = scores.metric(check.metric)
-    point = Interval(metric.value, metric.value)
     if metric.kind == "system":
-        return _within(check, metric.value, point, unit=metric.unit, method="measured")
-    if metric.n < policy.data.min_items:
-        raise Unanswerable(f"{metric.n} items, the policy wants {policy.data.min_items} at least")
-    values = scores.values(check.metric) if metric.column is not None else None
+        point = Interval(metric.value, metric.value)
+        return [_within(check, _ALL, metric.value, point, unit=metric.unit, method="measured")], None
+    if metric.n < terms.policy.data.min_items:
+        raise Unanswerable(f"{metric.n} items, the policy wants {terms.policy.data.min_items} at least")
+    if metric.kind == "corpus" and (metric.formula or check.metric) not in FORMULAS:
+        return [_as_recorded(check, metric, terms)], None
+    subject = subject_alone(scores, check.metric, terms)
+    parts = cut(check, scores.column, items=subject.items, labels=scores.evaluation.dataset.labels)
+    results = [_measured(check, terms, metric, subject.measure(part.rows), part) for part in parts.asked]
+    return [*results, *parts.small], parts.note
+
+
+def _measured(check: Absolute, terms: Terms, metric: Metric, found: Measured, part: Slice) -> CheckResult:
+    value, counts = found.candidate, {name: found.counts[name] for name in ("items", "clusters") if name in found.counts}
+    if check.use == "point":
+        return _within(check, part, value, Interval(value, value), unit=metric.unit, method="point estimate", counts=counts)
+    limits = found.bounds(terms.alpha)
+    result = _within(
+        check, part, value, limits.interval, unit=metric.unit, method=limits.method, counts=counts, alpha=terms.alpha
+    )
+    result = result.model_copy(update={"resamples": limits.resamples, "seed": means.SEED if limits.resamples else None})
+    if result.status is not Outcome.INCONCLUSIVE:
+        return result
+    needed = _needed(check, metric, found, terms.alpha)
+    return result.model_copy(update={"needed_items": needed, "reason": result.reason + settled_by(needed)})
+
+
+def _as_recorded(check: Absolute, metric: Metric, terms: Terms) -> CheckResult:
+    """A corpus metric without a formula: as the evaluation says, of all items, at the level that it says."""
+    asked = [key for key, given in (("by", check.by), ("where", check.where), ("cluster", terms.cluster)) if given is not None]
+    if asked:
+        raise Unanswerable(
+            f"{check.metric} has no formula to compute it again, so the policy's {asked[0]} cannot be asked of it;"
+            f" known formulas: {', '.join(FORMULAS)}"
+        )
     counts = {"items": metric.n}
     if check.use == "point":
-        return _within(check, metric.value, point, unit=metric.unit, method="point estimate", counts=counts)
-    interval, method = _bounds(check, metric, values, policy.alpha)
-    found = _within(check, metric.value, interval, unit=metric.unit, method=method, counts=counts, alpha=policy.alpha)
-    if found.status is not Outcome.INCONCLUSIVE:
-        return found
-    needed = _needed(check, metric, values, policy.alpha)
-    return found.model_copy(update={"needed_items": needed, "reason": found.reason + settled_by(needed)})
+        point = Interval(metric.value, metric.value)
+        return _within(check, _ALL, metric.value, point, unit=metric.unit, method="point estimate", counts=counts)
+    if metric.interval is None:
+        raise Unanswerable(f"the evaluation records no interval of {check.metric}; the policy may say use: point")
+    if terms.alpha < _RECORDED_ALPHA:
+        raise Unanswerable(
+            f"the recorded interval of {check.metric} errs 2.5 % on each side, the policy allows {terms.alpha:.3g}"
+        )
+    if not np.isfinite(metric.interval).all():
+        raise Unanswerable(f"the recorded interval of {check.metric} is {list(metric.interval)}")
+    method = "interval of the evaluation (2.5 % on each side)"
+    interval = Interval(*metric.interval)
+    return _within(check, _ALL, metric.value, interval, unit=metric.unit, method=method, counts=counts, alpha=terms.alpha)
 
 
 def _latency(check: Absolute, scores: Scores) -> float:
@@ -62,36 +103,17 @@ def _latency(check: Absolute, scores: Scores) -> float:
     return value
 
 
-def _bounds(check: Absolute, metric: Metric, values: NDArray[Any] | None, alpha: float) -> tuple[Interval, str]:
-    if values is not None and metric.kind == "correctness":
-        return stats.wilson(int(values.sum()), len(values), alpha=alpha), "Wilson interval"
-    if values is not None and metric.kind == "mean":
-        if len(values) < 2:
-            raise Unanswerable(f"{len(values)} items have no confidence bound")
-        found = stats.mean_interval(values, alpha=alpha)
-        return found.interval, found.method
-    if metric.interval is None:
-        raise Unanswerable(f"the evaluation records no interval of {check.metric}; the policy may say use: point")
-    if alpha < _RECORDED_ALPHA:
-        raise Unanswerable(f"the recorded interval of {check.metric} errs 2.5 % on each side, the policy allows {alpha:.3g}")
-    if not np.isfinite(metric.interval).all():
-        raise Unanswerable(f"the recorded interval of {check.metric} is {list(metric.interval)}")
-    return Interval(*metric.interval), "interval of the evaluation (2.5 % on each side)"
-
-
-def _needed(check: Absolute, metric: Metric, values: NDArray[Any] | None, alpha: float) -> int | None:
+def _needed(check: Absolute, metric: Metric, found: Measured, alpha: float) -> int | None:
     """Items after which every limit would be met, if the measured value is the true one."""
-    if values is None:
-        return None
     most = 0
     for limit, sign in ((check.min, 1), (check.max, -1)):
         if limit is None:
             continue
-        if metric.kind == "correctness":
-            value, bound = (metric.value, limit) if sign > 0 else (1 - metric.value, 1 - limit)
+        if metric.kind == "correctness" and "clusters" not in found.counts:
+            value, bound = (found.candidate, limit) if sign > 0 else (1 - found.candidate, 1 - limit)
             needed = stats.needed_for_proportion(value, bound, alpha=alpha)
         else:
-            needed = stats.needed_items(sign * (metric.value - limit), float(values.std()), alpha=alpha)
+            needed = stats.needed_items(sign * (found.candidate - limit), found.deviation, alpha=alpha)
         if needed is None:
             return None
         most = max(most, needed)
@@ -100,6 +122,7 @@ def _needed(check: Absolute, metric: Metric, values: NDArray[Any] | None, alpha:
 
 def _within(
     check: Absolute,
+    part: Slice,
     value: float,
     interval: Interval,
     *,
@@ -119,7 +142,7 @@ def _within(
         status, verb = Outcome.INCONCLUSIVE, "cannot be told from"
     at_min = value - lowest <= highest - value
     limit = lowest if at_min else highest
-    said = f"{check.metric} {shown(value, unit)}"
+    said = f"{check.metric}{part.words} {shown(value, unit)}"
     low, high = shown(interval.lower, unit), shown(interval.upper, unit)
     if interval.lower < interval.upper:
         met_from_below = at_min == (status is Outcome.PASS)
@@ -127,6 +150,7 @@ def _within(
         said += f", between {low} and {high}," if status is Outcome.INCONCLUSIVE else f", surely {sure},"
     return CheckResult(
         **identity(check),
+        slice=part.name,
         status=status,
         reason=f"{said} {verb} {'min' if at_min else 'max'} {shown(limit, unit)}",
         candidate=value,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from registry import stats
 from registry.checks import Ratio
 from registry.judging.sentences import bounds, identity, shown
+from registry.judging.terms import Terms
 from registry.pairing import Pair, Unanswerable
-from registry.policy import Policy
 from registry.records import CheckResult, Outcome
 from registry.stats import Interval
 
@@ -40,7 +40,7 @@ class Timed:
         return min(len(self.all_of(0)), len(self.all_of(1)))
 
 
-def ratio(check: Ratio, policy: Policy, pair: Pair) -> CheckResult:
+def ratio(check: Ratio, terms: Terms, pair: Pair) -> CheckResult:
     """Judge a latency by its blocks, a size exactly.
 
     Raises:
@@ -48,6 +48,8 @@ def ratio(check: Ratio, policy: Policy, pair: Pair) -> CheckResult:
     """
     if check.quantile is None:
         return _of_sizes(check, pair)
+    # No look at the data is spent on a latency: the runs are new ones.
+    alpha = terms.policy.alpha
     timed = _timed(check, pair)
     quantile = int(check.quantile.removeprefix("p")) / 100
     fewest = stats.fewest_runs(quantile)
@@ -56,7 +58,7 @@ def ratio(check: Ratio, policy: Policy, pair: Pair) -> CheckResult:
     if len(timed.blocks) < _FEWEST_BLOCKS:
         raise Unanswerable(f"{len(timed.blocks)} blocks of runs at batch {check.batch}; {_FEWEST_BLOCKS} are needed at least")
     logs = np.array([math.log(np.quantile(one, quantile) / np.quantile(other, quantile)) for one, other in timed.blocks])
-    found = stats.block_mean(logs, alpha=policy.alpha)
+    found = stats.block_mean(logs, alpha=alpha)
     return _result(
         check,
         candidate=float(np.quantile(timed.all_of(0), quantile)),
@@ -66,7 +68,7 @@ def ratio(check: Ratio, policy: Policy, pair: Pair) -> CheckResult:
         unit="ms",
         method="t interval of log ratios of interleaved blocks",
         counts={"blocks": len(timed.blocks), "runs": timed.runs},
-        alpha=policy.alpha,
+        alpha=alpha,
     )
 
 

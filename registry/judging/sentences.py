@@ -33,8 +33,8 @@ def signed(value: float) -> str:
     return f"{value:+.4g}" if math.isfinite(value) else "anything"
 
 
-def against(check: BaseCheck, candidate: float, baseline: float) -> str:
-    return f"{check.metric} {shown(candidate)} against {shown(baseline)}"
+def against(check: BaseCheck, candidate: float, baseline: float, *, where: str = "") -> str:
+    return f"{check.metric}{where} {shown(candidate)} against {shown(baseline)}"
 
 
 def undecided(delta: float, interval: Interval, limit: str) -> str:

@@ -1,120 +1,132 @@
-"""`not-worse`: block only when the candidate is shown to be worse, over all items or in any slice of them.
+"""Which items a check is asked of: all, those of which an expression is true, and each slice of them on its own.
 
-The burden of proof is reversed here, so this test has no INCONCLUSIVE: what is not shown does not block. With k slices one
-false alarm among them would block, hence Holm's correction over the slices that were asked.
+A slice is a value of a column, or an expression that the policy names; slices by expressions may overlap. What describes an
+item must be the same in both evaluations, so that both models have the same slices.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from registry import stats
-from registry.checks import NotWorse
-from registry.judging.gains import disagreements, enough, oriented
-from registry.judging.sentences import bounds, identity, shown, signed
-from registry.pairing import Pair, Unanswerable
-from registry.policy import Policy
-from registry.records import CheckResult, Metric, Outcome
+from registry import expressions
+from registry.checks import OfItems
+from registry.judging.sentences import identity
+from registry.pairing import Unanswerable
+from registry.records import CheckResult, Outcome
+
+Rows = NDArray[np.intp]
+Column = Callable[[str], NDArray[Any]]
 
 _NAMED = 10  # of many small slices
 
 
-def not_worse(check: NotWorse, policy: Policy, pair: Pair) -> tuple[list[CheckResult], str | None]:
-    """Judge whether the candidate is shown to be worse anywhere.
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """Some items: `name` for the record, `words` for a sentence ("on label 7"); `rows` None means all."""
 
-    Returns:
-        One result per slice (one in all without `by`), and a note on slices that were too small to ask, if any.
-    Raises:
-        Unanswerable: the evidence does not hold what the check asks for, or every slice is too small.
+    name: str | None
+    words: str
+    rows: Rows | None
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """The slices that are asked, what the small ones became, and a note about them."""
+
+    asked: list[Slice]
+    small: list[CheckResult]
+    note: str | None
+
+
+def cut(check: OfItems, column: Column, *, items: int, labels: tuple[str, ...]) -> Cut:
     """
-    metric, _ = pair.metrics(check.metric)
-    candidate, baseline = pair.values(check.metric)
-    enough(len(candidate), policy)
-    found = {"all": np.arange(len(candidate))} if check.by is None else _slices(check.by, pair)
-    asked = {name: rows for name, rows in found.items() if len(rows) >= check.min_items}
-    if not asked:
-        largest = max(len(rows) for rows in found.values())
-        raise Unanswerable(f"no slice by {check.by} has {check.min_items} items, the largest has {largest}")
-    p_values = [_p_value(candidate[rows], baseline[rows], metric, check.margin) for rows in asked.values()]
-    levels = stats.holm(p_values, alpha=policy.alpha)
-    results = [
-        _result(check, metric, name, candidate[rows], baseline[rows], p_value=p_value, level=level, of=len(asked))
-        for (name, rows), p_value, level in zip(asked.items(), p_values, levels, strict=True)
-    ]
-    small = [name for name in found if name not in asked]
-    if not small:
-        return results, None
-    few = ", ".join(small[:_NAMED]) + (", …" if len(small) > _NAMED else "")
-    count = f"{len(small)} of {len(found)} slices by {check.by}"
-    return results, f"{check.id}: {count} have fewer than {check.min_items} items and were not asked: {few}"
-
-
-def _slices(by: str, pair: Pair) -> dict[str, NDArray[np.intp]]:
-    """The rows of each slice, by its name."""
-    column = pair.shared(by)
-    if column.dtype.kind not in "iubUSO":
-        raise Unanswerable(f"column '{by}' holds {column.dtype}; slices need names or whole numbers")
-    if column.dtype.kind == "O":
-        column = column.astype(str)
-    values, which = np.unique(column, return_inverse=True)
-    rows = np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))[:-1])
-    names = [str(value) for value in values.tolist()]
-    labels = pair.candidate.evaluation.dataset.labels
-    if by == "label" and column.dtype.kind in "iu" and values[0] >= 0 and values[-1] < len(labels):
-        names = [labels[value] for value in values.tolist()]
-    return dict(zip(names, rows, strict=True))
-
-
-def _p_value(candidate: NDArray[Any], baseline: NDArray[Any], metric: Metric, margin: float) -> float:
-    if metric.kind == "correctness":
-        gained, lost = disagreements(candidate, baseline, metric)
-        return stats.paired_loss_p(gained, lost, len(candidate), margin=margin)
-    return stats.mean_loss_p(oriented(candidate, baseline, metric), margin=margin)
-
-
-def _result(
-    check: NotWorse,
-    metric: Metric,
-    name: str,
-    candidate: NDArray[Any],
-    baseline: NDArray[Any],
-    *,
-    p_value: float,
-    level: float,
-    of: int,
-) -> CheckResult:
-    n = len(candidate)
-    if metric.kind == "correctness":
-        gained, lost = disagreements(candidate, baseline, metric)
-        counts = {"items": n, "gained": gained, "lost": lost}
-        delta, interval = (gained - lost) / n, stats.paired_gain(gained, lost, n, alpha=level)
-        method = "Bonett-Price paired interval"
+    Args:
+        column: gives a column that describes items, one value per item.
+        items: how many there are.
+        labels: names of the classes.
+    Raises:
+        Unanswerable: there is no such column, an expression cannot be asked of it, or every slice is too small.
+    """
+    left = None if check.where is None else _matching(check.where, column, labels)
+    among = f" where {check.where}" if check.where else ""
+    if check.by is None:
+        n = items if left is None else len(left)
+        if n < check.min_items:
+            raise Unanswerable(f"{n} items{among}, the check wants {check.min_items} at least")
+        return Cut([Slice(among.strip() or None, among, left)], [], None)
+    if isinstance(check.by, str):
+        found = _by_column(check.by, column(check.by), labels, left, among)
     else:
-        gains = oriented(candidate, baseline, metric)
-        counts = {"items": n}
-        delta, interval = float(gains.mean()), stats.skewed_mean_interval(gains, alpha=level)
-        method = "paired t with skewness correction (Hall 1992)"
-    fails = p_value < level
-    margin = f"the margin {shown(check.margin)}"
-    beyond = f"worse by at least {shown(-interval.upper)}, beyond {margin}"
-    where = f" on {check.by} {name}" if check.by else ""
-    values = f"{shown(float(candidate.mean()))} against {shown(float(baseline.mean()))}"
-    return CheckResult(
-        **identity(check),
-        slice=f"{check.by}={name}" if check.by else None,
-        status=Outcome.FAIL if fails else Outcome.PASS,
-        reason=f"{check.metric}{where} {values}: "
-        + (beyond if fails else f"a gain of {signed(delta)}, not shown to be a loss beyond {margin}"),
-        candidate=float(candidate.mean()),
-        baseline=float(baseline.mean()),
-        delta=delta,
-        interval=bounds(interval),
-        threshold=-check.margin,
-        alpha=level,
-        p_value=p_value,
-        method=method + (f", Holm over {of} slices" if of > 1 else ""),
-        counts=counts,
-    )
+        found = [
+            Slice(f"{name}{among}", f" on {name} ({text}){among}", _both(_matching(text, column, labels), left))
+            for name, text in check.by.items()
+        ]
+    if not found:
+        raise Unanswerable(f"there are no items{among} to cut by {check.slice_names}")
+    return _sized(check, found)
+
+
+def _sized(check: OfItems, found: list[Slice]) -> Cut:
+    sizes = {id(part): 0 if part.rows is None else len(part.rows) for part in found}
+    asked = [part for part in found if sizes[id(part)] >= check.min_items]
+    small = [part for part in found if sizes[id(part)] < check.min_items]
+    if not asked:
+        largest = max(sizes.values())
+        raise Unanswerable(f"no slice by {check.slice_names} has {check.min_items} items, the largest has {largest}")
+    if not small:
+        return Cut(asked, [], None)
+    if check.on_small == "skip":
+        few = ", ".join(_value(check, part) for part in small[:_NAMED]) + (", …" if len(small) > _NAMED else "")
+        count = f"{len(small)} of {len(found)} slices by {check.slice_names}"
+        return Cut(asked, [], f"{check.id}: {count} have fewer than {check.min_items} items and were not asked: {few}")
+    wrong = check.on_small == "error"
+    results = [
+        CheckResult(
+            **(identity(check) | ({} if wrong else {"severity": "warn"})),
+            slice=part.name,
+            status=Outcome.ERROR if wrong else Outcome.INCONCLUSIVE,
+            reason=f"{check.metric}{part.words} has {sizes[id(part)]} items, the check wants {check.min_items} at least",
+            counts={"items": sizes[id(part)]},
+        )
+        for part in small
+    ]
+    return Cut(asked, results, None)
+
+
+def _value(check: OfItems, part: Slice) -> str:
+    return str(part.name).removeprefix(f"{check.by}=") if isinstance(check.by, str) else str(part.name)
+
+
+def _by_column(by: str, column: NDArray[Any], labels: tuple[str, ...], left: Rows | None, among: str) -> list[Slice]:
+    if column.dtype.kind not in "iubUSO":
+        raise Unanswerable(f"column '{by}' holds {column.dtype}; slices need names or whole numbers, or an expression each")
+    if column.dtype.kind == "O":
+        column = np.array(["missing" if value is None or value == "" else str(value) for value in column.tolist()])
+    values, which = np.unique(column if left is None else column[left], return_inverse=True)
+    # Sorting small numbers as such is ten times as fast.
+    small = which.astype(np.uint16) if len(values) <= np.iinfo(np.uint16).max else which
+    rows = np.split(np.argsort(small, kind="stable"), np.cumsum(np.bincount(which, minlength=len(values)))[:-1])
+    names = [str(value) for value in values.tolist()]
+    if by == "label" and len(values) and column.dtype.kind in "iu" and values[0] >= 0 and values[-1] < len(labels):
+        names = [labels[value] for value in values.tolist()]
+    return [
+        Slice(f"{by}={name}{among}", f" on {by} {name}{among}", some if left is None else left[some])
+        for name, some in zip(names, rows, strict=True)
+        if len(some)
+    ]
+
+
+def _matching(text: str, column: Column, labels: tuple[str, ...]) -> Rows:
+    try:
+        return np.flatnonzero(expressions.parse(text).rows(column, classes=labels))
+    except expressions.BadExpression as exc:
+        raise Unanswerable(f"'{text}' cannot be asked of these items: {exc}") from exc
+
+
+def _both(rows: Rows, left: Rows | None) -> Rows:
+    return rows if left is None else np.intersect1d(rows, left, assume_unique=True)

@@ -26,6 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--crashed-after", type=float, default=CRASHED_AFTER_SECONDS, metavar="SECONDS", help="silence that means a crash"
     )
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="a further name under which clients may ask"
+    )
+    parser.add_argument("--access-log", action="store_true", help="a line on standard error for each request")
     given = parser.parse_args(arguments)
 
     def tell(url: str, _login: str) -> None:
@@ -40,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
             on_ready=tell,
             stop_with_stdin=given.until_stdin_closes,
             crashed_after=given.crashed_after,
+            allowed_hosts=given.allow_host,
+            access_log=given.access_log,
         )
     except RegError as error:
         sys.stdout.write(json.dumps({"error": error.message, "hint": error.hint, "exit_code": error.exit_code}) + "\n")

@@ -1,16 +1,17 @@
 """The HTTP edge: routes, who asks, and what happens when something goes wrong.
 
-Endpoints are asynchronous only to receive bytes; the work happens in threads. Everything an endpoint raises is answered in
-one place (`Edge`), after the request's body has been read: a server that answers earlier looks to the SDK like a lost
-connection.
+Endpoints are asynchronous only to receive bytes; the work happens in threads. Everything an endpoint raises is answered and
+logged in one place (`Edge`), after the request's body has been read: a server that answers earlier looks to the SDK like a
+lost connection. Who asks is settled before a body is kept, so that a stranger can only waste the time of his own connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import AsyncIterator
+import os
+import traceback
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -23,11 +24,13 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry import __version__
-from registry.errors import BadData, NotFound
-from registry.server import graphql, refusals, streams, transfers
+from registry.errors import NotFound, RegError
+from registry.server import admin, documents, exports, graphql, limits, refusals, streams, transfers
 from registry.server.auth import Keys
+from registry.server.bodies import Bodies
 from registry.server.home import Home
-from registry.server.refusals import Refusal, TooLarge
+from registry.server.hosts import Hosts
+from registry.server.refusals import Refusal
 from registry.server.store import runs
 from registry.server.ui import pages
 
@@ -36,18 +39,25 @@ _log = logging.getLogger(__name__)
 # A run's process sends something every 30 s while it lives.
 CRASHED_AFTER_SECONDS = 180.0
 
-# The SDK splits what it sends at 10 MB, `wandb verify` sends a little more at once; blobs are streamed and have no limit.
-_LARGEST_BODY = 64 << 20
+# A refusal repeats words of the request, an answer those of other people: no browser is to take them for a page.
+_PLAIN = {"X-Content-Type-Options": "nosniff"}
+
+# Where a page from elsewhere may send or fetch bytes with a link that carries its permission, and nothing else.
+_SIGNED = ("/uploads/", "/parts/", "/blobs/", "/run-files/")
 
 # Where the pages for people go.
 _UI: list[BaseRoute] = [*pages.routes]
 
 
-def create_app(home: Home, *, crashed_after: float = CRASHED_AFTER_SECONDS) -> Starlette:
+def create_app(
+    home: Home, *, crashed_after: float = CRASHED_AFTER_SECONDS, address: str = "127.0.0.1", allowed_hosts: Sequence[str] = ()
+) -> Starlette:
     """The server of one home; any number of them may share it.
 
     Args:
         crashed_after: seconds of silence after which a running run counts as crashed.
+        address: where the server listens, which decides under which names it answers.
+        allowed_hosts: more such names.
     """
 
     @asynccontextmanager
@@ -68,56 +78,64 @@ def create_app(home: Home, *, crashed_after: float = CRASHED_AFTER_SECONDS) -> S
             Route("/graphql", post_graphql, methods=["POST"]),
             Route("/files/{rest:path}", post_file_stream, methods=["POST"]),
             *transfers.routes,
+            *admin.routes,
+            *exports.routes,
             Route("/healthz", healthz),
             Route("/ready", ready),
             *_UI,
             Route("/{rest:path}", nothing, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
         ],
-        middleware=[Middleware(Edge)],
+        middleware=[Middleware(Edge, hosts=Hosts(address, allowed_hosts))],
         lifespan=lifespan,
     )
     app.state.home = home
     app.state.keys = Keys(home.database)
+    app.state.bodies = Bodies()
     return app
 
 
 async def post_graphql(request: Request) -> Response:
     home: Home = request.app.state.home
-    body = await _body(request)
+    user = await run_in_threadpool(request.app.state.keys.user, request.headers.get("authorization"))
 
-    def answer() -> tuple[int, bytes]:
-        user = request.app.state.keys.user(request.headers.get("authorization"))
+    def answer(body: bytes) -> tuple[int, bytes]:
         result = graphql.run(
-            _json_object(body),
+            documents.read_object(body, "the request's body"),
             database=home.database,
             blobs=home.blobs,
             signer=home.signer,
             user=user,
             base_url=_base_url(request),
+            shared=streams.writer(request.headers).shared,
         )
+        if result.status >= 400:
+            _log_refusal(request.method, request.url.path, result.status, result.body["error"])
         return result.status, graphql.encode(result.body)
 
-    status, content = await run_in_threadpool(answer)
-    return Response(content, status_code=status, media_type="application/json")
+    async with request.app.state.bodies.received(request) as body:
+        status, content = await run_in_threadpool(answer, body)
+    return Response(content, status_code=status, headers=_PLAIN, media_type="application/json")
 
 
 async def post_file_stream(request: Request) -> Response:
     """`/files/{entity}/{project}/{run}/file_stream`."""
     home: Home = request.app.state.home
-    body = await _body(request)
+    user = await run_in_threadpool(request.app.state.keys.user, request.headers.get("authorization"))
     segments = transfers.path_segments(request)
     if len(segments) != 5 or segments[-1] != "file_stream":
         raise NotFound("the path of a file stream is /files/{entity}/{project}/{run}/file_stream")
-    # Several writers of one run each count their own lines; the header says that this is one of them.
-    shared = request.headers.get("x-wandb-use-async-filestream") == "true"
+    writer = streams.writer(request.headers)
 
-    def answer() -> dict[str, Any]:
-        request.app.state.keys.user(request.headers.get("authorization"))
+    def answer(body: bytes) -> dict[str, Any]:
         entity, project, run = segments[1:4]
-        content = _json_object(body)
-        return streams.receive(home.database, entity=entity, project=project, run=run, body=content, append=shared)
+        content = documents.read_object(body, "the request's body")
+        with refusals.sent_again():
+            return streams.receive(
+                home.database, user=user, entity=entity, project=project, run=run, body=content, writer=writer
+            )
 
-    return JSONResponse(await run_in_threadpool(answer))
+    async with request.app.state.bodies.received(request) as body:
+        return JSONResponse(await run_in_threadpool(answer, body))
 
 
 async def healthz(request: Request) -> Response:
@@ -126,19 +144,25 @@ async def healthz(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """This process can read its database."""
+    """This process can read its database and write to its home. Otherwise 503, as load balancers expect: no SDK asks here."""
     home: Home = request.app.state.home
 
-    def touch() -> None:
-        with home.database.reading() as connection:
-            runs.count_all(connection)
+    def problem() -> str | None:
+        try:
+            with home.database.reading() as connection:
+                runs.count_all(connection)
+        except RegError as error:
+            return error.message
+        return None if os.access(home.blobs.folder, os.W_OK) else f"cannot write to {home.blobs.folder.name}"
 
-    await run_in_threadpool(touch)
+    found = await run_in_threadpool(problem)
+    if found is not None:
+        return JSONResponse({"status": "not ready", "version": __version__, "error": found}, status_code=503)
     return JSONResponse({"status": "ok", "version": __version__})
 
 
 async def nothing(request: Request) -> Response:
-    if request.method == "OPTIONS":
+    if request.method == "OPTIONS" and request.url.path.startswith(_SIGNED):
         # A browser, or `wandb verify`, asks whether a page from elsewhere may use a signed link.
         allowed = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "GET, PUT"}
         return Response(headers=allowed | {"Access-Control-Allow-Headers": "*"})
@@ -146,10 +170,11 @@ async def nothing(request: Request) -> Response:
 
 
 class Edge:
-    """Answers for whatever an endpoint raised."""
+    """Answers for whatever an endpoint raised, and for a request that was meant for another server."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: Hosts) -> None:
         self._app = app
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -169,6 +194,7 @@ class Edge:
             await send(message)
 
         try:
+            self._hosts.check(scope["headers"])
             await self._app(scope, hear, say)
         except ClientDisconnect:
             return
@@ -176,14 +202,31 @@ class Edge:
             if answering:
                 # Too late for a status: cutting the connection is what tells the client that the bytes are not all there.
                 raise
-            left = _LARGEST_BODY
+            left = limits.BODY
             while not heard_all and left > 0:
                 left -= len((await hear()).get("body", b""))
-            await _respond(refusals.of(error), scope, receive, send)
+            refusal = refusals.of(error)
+            _log_refusal(scope["method"], scope["path"], refusal.status, str(refusal.body["error"]))
+            _forget(error)
+            await _respond(refusal, scope, receive, send)
+
+
+def _forget(error: BaseException | None) -> None:
+    """An error holds its frames, and these a body, until a cycle of references is noticed: many bodies later."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _log_refusal(method: str, path: str, status: int, reason: str) -> None:
+    """One line, without the query of the address: there a signed link carries its permission."""
+    # Not to know a key or a name is a day's work for a server; the rest is a client that goes wrong, or wants to.
+    level = logging.INFO if status in (401, 404, 422) else logging.WARNING
+    _log.log(level, "%s %.200r: %d, %.300r", method, path, status, reason)
 
 
 async def _respond(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    await JSONResponse(dict(refusal.body), status_code=refusal.status)(scope, receive, send)
+    await JSONResponse(dict(refusal.body), status_code=refusal.status, headers=_PLAIN)(scope, receive, send)
 
 
 async def _watch_heartbeats(home: Home, crashed_after: float) -> None:
@@ -202,30 +245,6 @@ def _mark_silent_runs(home: Home, crashed_after: float) -> None:
     if silent:
         with home.database.writing() as connection:
             runs.mark_silent(connection, seconds=crashed_after)
-
-
-async def _body(request: Request) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size <= _LARGEST_BODY:
-            pieces.append(piece)
-        else:
-            pieces.clear()
-    if size > _LARGEST_BODY:
-        raise TooLarge(f"the request has {size} bytes, this server takes {_LARGEST_BODY} at once")
-    return b"".join(pieces)
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except ValueError as exc:
-        raise BadData(f"the request's body is not JSON: {exc}") from exc
-    if not isinstance(value, dict):
-        raise BadData(f"the request's body is a JSON {type(value).__name__}, not an object")
-    return value
 
 
 def _base_url(request: Request) -> str:

@@ -11,11 +11,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, String, and_, cast, false, func, not_, or_, select, true
 
 from registry.errors import BadData
+from registry.server import documents, limits, patterns
 
 _COMPARISONS: Mapping[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     "$gt": lambda column, value: column > value,
@@ -23,6 +25,10 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     "$lt": lambda column, value: column < value,
     "$lte": lambda column, value: column <= value,
 }
+_INT64 = 1 << 63
+_MOST_ORDERS = 16
+_TEXT_OPERATORS = frozenset({"$regex", "$options", "$contains", "$exists"})
+_MILLISECONDS = 1e11
 _SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -52,10 +58,15 @@ class Fields:
     Args:
         named: by snake_case name; camelCase spellings of them are accepted.
         dotted: by the first part of a dotted name (`config.lr`): makes a column of the rest.
+        times: those of `named` that hold a moment, which clients write in several ways.
     """
 
     named: Mapping[str, ColumnElement[Any] | Values]
     dotted: Mapping[str, Callable[[str], ColumnElement[Any]]] = field(default_factory=dict)
+    times: frozenset[str] = frozenset()
+
+    def is_time(self, name: str) -> bool:
+        return _SNAKE.sub("_", name).lower() in self.times
 
     def find(self, name: str) -> ColumnElement[Any] | Values:
         """
@@ -89,10 +100,8 @@ def condition(text: str | None, fields: Fields) -> ColumnElement[bool]:
     """
     if not text:
         return true()
-    try:
-        wanted = json.loads(text)
-    except ValueError as exc:
-        raise BadData(f"the filters are not JSON: {exc}") from exc
+    wanted = documents.read(text, "the filter")
+    _check_size(wanted)
     return true() if wanted is None else _all_of(wanted, fields)
 
 
@@ -103,13 +112,36 @@ def ordering(text: str | None, fields: Fields, *, default: str) -> list[ColumnEl
         BadData: an unknown name.
     """
     clauses: list[ColumnElement[Any]] = []
-    for part in (text or default).split(","):
+    parts = (text or default).split(",")
+    if len(parts) > _MOST_ORDERS:
+        raise BadData(f"things are ordered by at most {_MOST_ORDERS} names, these are {len(parts)}")
+    for part in parts:
         name = part.strip().lstrip("+-")
         column = fields.find(name)
         if isinstance(column, Values):
             raise BadData(f"'{name}' has many values per row, so nothing can be ordered by it")
         clauses.append((column.desc() if part.strip().startswith("-") else column.asc()).nulls_last())
     return clauses
+
+
+def _check_size(wanted: Any) -> None:
+    """A filter becomes one expression, and a database has bounds for how deep and how long that may be."""
+    waiting = [(wanted, 1)]
+    terms = values = 0
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, dict | list):
+            inner = list(value.values()) if isinstance(value, dict) else value
+            if depth > limits.FILTER_DEPTH:
+                raise BadData(f"the filter is nested more than {limits.FILTER_DEPTH} levels deep")
+            if isinstance(value, dict):
+                terms += len(inner)
+            values += len(inner)
+            waiting.extend((item, depth + 1) for item in inner)
+        elif isinstance(value, int) and not -_INT64 <= value < _INT64:
+            raise BadData(f"the filter holds the number {str(value)[:40]}, which has more than 64 bits")
+        if terms > limits.FILTER_TERMS or values > limits.FILTER_VALUES:
+            raise BadData(f"a filter has at most {limits.FILTER_TERMS} conditions and {limits.FILTER_VALUES:,} values")
 
 
 def _all_of(wanted: Any, fields: Fields) -> ColumnElement[bool]:
@@ -128,12 +160,15 @@ def _term(name: str, operand: Any, fields: Fields) -> ColumnElement[bool]:
         return _negated(_all_of(operand, fields))
     if name.startswith("$"):
         raise BadData(f"'{name}' is not an operator of filters, or does not belong there")
-    return _field(fields.find(name), operand, name)
+    column = fields.find(name)
+    return _field(column, _moments(operand) if fields.is_time(name) else operand, name)
 
 
 def _field(column: ColumnElement[Any] | Values, operand: Any, name: str) -> ColumnElement[bool]:
     if not (isinstance(operand, dict) and operand and all(key.startswith("$") for key in operand)):
         return _operator("$eq", column, operand, name)
+    if "$options" in operand:
+        operand = {"$regex": _with_options(operand)} | {key: operand[key] for key in operand.keys() - {"$regex", "$options"}}
     return and_(*(_operator(operator, column, value, name) for operator, value in operand.items()))
 
 
@@ -148,6 +183,8 @@ def _operator(operator: str, column: ColumnElement[Any] | Values, value: Any, na
     if operator == "$all":
         return and_(true(), *(_operator("$eq", column, item, name) for item in _list(operator, value)))
     if isinstance(column, Values):
+        if operator == "$eq" and isinstance(value, dict | list):
+            raise BadData(f"'{name[:80]}' has many values", hint='ask for {"$all": […]} or {"$in": […]} of them')
         if operator == "$size":
             counted: ColumnElement[bool] = column.count() == _scalar(operator, value)
             return counted
@@ -159,7 +196,8 @@ def _operator(operator: str, column: ColumnElement[Any] | Values, value: Any, na
 
 def _single(operator: str, column: ColumnElement[Any], value: Any, name: str) -> ColumnElement[bool]:
     if operator == "$eq":
-        return column.is_(None) if value is None else column == _scalar(operator, value)
+        # A list or an object is kept as its JSON.
+        return column.is_(None) if value is None else column == (json.dumps(value) if isinstance(value, dict | list) else value)
     if operator == "$in":
         items = _list(operator, value)
         found = column.in_([_scalar(operator, item) for item in items if item is not None])
@@ -172,7 +210,7 @@ def _single(operator: str, column: ColumnElement[Any], value: Any, name: str) ->
     if operator == "$contains":
         return cast(column, String).contains(str(value), autoescape=True)
     if operator == "$regex":
-        return cast(column, String).regexp_match(_pattern(value))
+        return func.matches(_pattern(value), cast(column, String)).is_(True)
     raise BadData(f"'{operator}' is not an operator of filters (for '{name[:80]}')")
 
 
@@ -182,11 +220,38 @@ def _negated(test: ColumnElement[bool]) -> ColumnElement[bool]:
 
 
 def _pattern(value: Any) -> str:
+    if not isinstance(value, str):
+        raise BadData(f"$regex takes a text, not {json.dumps(value)[:80]}")
+    patterns.compiled(value)
+    return value
+
+
+def _with_options(operand: Mapping[str, Any]) -> str:
+    """A pattern with its `$options`, which the expression itself can say."""
+    pattern, options = operand.get("$regex"), operand["$options"]
+    if not isinstance(pattern, str) or not isinstance(options, str) or not set(options) <= set("ims"):
+        raise BadData(f"$options are some of the letters i, m and s, beside a $regex, not {json.dumps(options)[:80]}")
+    return f"(?{options}){pattern}" if options else pattern
+
+
+def _moments(operand: Any) -> Any:
+    """The operand with each moment as the database writes it: ISO-8601 UTC, microseconds, trailing Z."""
+    if isinstance(operand, dict):
+        return {key: value if key in _TEXT_OPERATORS else _moments(value) for key, value in operand.items()}
+    if isinstance(operand, list):
+        return [_moments(item) for item in operand]
     try:
-        re.compile(value)
-    except (re.error, TypeError) as exc:
-        raise BadData(f"'{str(value)[:80]}' is not a regular expression: {exc}") from exc
-    return str(value)
+        if isinstance(operand, str):
+            moment = datetime.fromisoformat(operand.strip())
+        elif type(operand) in (int, float):
+            # Seconds since 1970, or milliseconds as browsers count.
+            moment = datetime.fromtimestamp(operand if abs(operand) < _MILLISECONDS else operand / 1000, UTC)
+        else:
+            return operand
+    except (ValueError, OverflowError, OSError):
+        return operand
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _list(operator: str, value: Any) -> list[Any]:

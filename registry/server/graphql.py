@@ -2,16 +2,19 @@
 
 Two rules come from the client. An empty `operationName` counts as absent (the public API sends it). And an answer is either
 data or errors, never both, with a 4xx status for what the caller can mend: the SDK shows our message as it is and does
-not retry, while any 5xx would be retried for sixteen minutes.
+not retry, while any 5xx would be retried for sixteen minutes. What a request may cost stands in `asking`.
+
+Whoever has a key may ask for the schema: the SDK does, to learn what this server can, and the schema is no secret.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +30,31 @@ from graphql import (
     OperationType,
     execute_sync,
     get_operation_ast,
-    parse,
     type_from_ast,
     validate,
 )
 
-from registry.server import refusals
+from registry.errors import BadData
+from registry.server import asking, limits, refusals
+from registry.server.asking import BoundedExecutor, TooMuch
 from registry.server.blobs import Blobs
 from registry.server.context import Context, User
 from registry.server.database import Database
-from registry.server.resolvers import artifacts, people, registries, runs, sweeps
+from registry.server.guards import guard
+from registry.server.resolvers import (
+    absent,
+    artifacts,
+    console,
+    history,
+    people,
+    registries,
+    run_files,
+    run_starts,
+    runs,
+    sweeps,
+)
 from registry.server.signing import Signer
+from registry.server.store import access
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,30 +65,78 @@ class Answer:
     body: Mapping[str, Any]
 
 
-# JSON travels as text (`JSONString`) or as a value (`JSON`); numbers beyond 32 bits and times pass through untouched.
-_SCALARS = [ScalarType(name) for name in ("JSONString", "JSON", "Int64", "DateTime", "Duration")]
+# The largest number a column holds, and the longest wait that a date can be reckoned from: a century, in milliseconds.
+_INT64 = 1 << 63
+_LONGEST_WAIT = 100 * 365 * 86_400_000
+# Each error repeats a part of the request; nobody reads the hundredth.
+_MOST_ERRORS = 10
+
+
+def _whole(value: Any, *, below: int) -> int:
+    # As text too: programs whose numbers are floats send it so.
+    number = int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value) else value
+    if isinstance(number, bool) or not isinstance(number, int) or not -below <= number < below:
+        raise ValueError(f"{str(value)[:40]!r} is not a whole number of at most {below.bit_length()} bits")
+    return number
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a {type(value).__name__} is not a text")
+    return value
+
+
+# JSON travels as text (`JSONString`) or as a value (`JSON`); what the server sends of these passes through untouched.
+_SCALARS = [
+    ScalarType("JSON"),
+    ScalarType("JSONString", value_parser=_text),
+    ScalarType("DateTime", value_parser=_text),
+    ScalarType("Int64", value_parser=partial(_whole, below=_INT64)),
+    ScalarType("Duration", value_parser=partial(_whole, below=_LONGEST_WAIT)),
+]
+
+
+_NOUNS = (absent, artifacts, console, history, people, registries, run_files, run_starts, runs, sweeps)
 
 
 @lru_cache(maxsize=1)
 def schema() -> GraphQLSchema:
     """The executable schema; loading fails when a file or binding is wrong, so a test that calls this covers them all."""
     definitions = load_schema_from_path(str(Path(__file__).parent / "schema"))
-    bindables = [bindable for noun in (people, runs, artifacts, registries, sweeps) for bindable in noun.bindables]
-    return make_executable_schema(definitions, *_SCALARS, *bindables, convert_names_case=True)
+    bindables = [bindable for noun in _NOUNS for bindable in noun.bindables]
+    return guard(make_executable_schema(definitions, *_SCALARS, *bindables, convert_names_case=True))
 
 
-@lru_cache(maxsize=512)
-def _checked(query: str) -> DocumentNode | tuple[GraphQLError, ...]:
-    """Parsed and validated once per text: the SDK sends the same few dozen documents over and over."""
+def _check(query: str) -> DocumentNode | tuple[GraphQLError, ...]:
     try:
-        document = parse(query, max_tokens=20_000)
+        document = asking.parsed(query)
+        return tuple(validate(schema(), document, max_errors=_MOST_ERRORS)) or document
     except GraphQLError as exc:
         return (exc,)
-    return tuple(validate(schema(), document)) or document
+    except BadData as exc:
+        return (asking.located(exc),)
+    except RecursionError:
+        return (GraphQLError("the document is nested too deeply"),)
 
 
-def run(request: Mapping[str, Any], *, database: Database, blobs: Blobs, signer: Signer, user: User, base_url: str) -> Answer:
-    """Execute one request body `{query, variables?, operationName?}`."""
+_checked = asking.Remembered(_check)
+
+
+def run(
+    request: Mapping[str, Any],
+    *,
+    database: Database,
+    blobs: Blobs,
+    signer: Signer,
+    user: User,
+    base_url: str,
+    shared: bool = False,
+) -> Answer:
+    """Execute one request body `{query, variables?, operationName?}`.
+
+    Args:
+        shared: it comes from one of several processes that write to one run.
+    """
     query = request.get("query")
     variables = request.get("variables") or {}
     name = request.get("operationName") or None
@@ -87,13 +152,26 @@ def run(request: Mapping[str, Any], *, database: Database, blobs: Blobs, signer:
     known = _known_variables(operation, variables)
     try:
         with open_transaction() as connection:
-            context = Context(connection=connection, blobs=blobs, signer=signer, user=user, base_url=base_url)
-            result = execute_sync(schema(), document, context_value=context, variable_values=known, operation_name=name)
+            may = access.of(connection, user)
+            context = Context(
+                connection=connection, blobs=blobs, signer=signer, user=user, access=may, base_url=base_url, shared=shared
+            )
+            result = execute_sync(
+                schema(),
+                document,
+                context_value=context,
+                variable_values=known,
+                operation_name=name,
+                max_coercion_errors=_MOST_ERRORS,
+                executor_class=BoundedExecutor,
+            )
             if result.errors:
                 # Leaving by the exception rolls the transaction back, and shows it to the database, which knows a full disk.
                 raise result.errors[0].original_error or result.errors[0]
     except GraphQLError as error:
         return _errors(400, (error,))
+    except TooMuch as error:
+        return _refusal(400, error.message)
     return Answer(status=200, body={"data": _finite(result.data)})
 
 
@@ -112,6 +190,8 @@ def _known_fields(value: Any, kind: Any) -> Any:
     if isinstance(kind, GraphQLNonNull):
         return _known_fields(value, kind.of_type)
     if isinstance(kind, GraphQLList):
+        if isinstance(value, list) and len(value) > limits.LIST_ITEMS:
+            raise BadData(f"a list of the variables has {len(value):,} items, this server takes {limits.LIST_ITEMS:,}")
         return [_known_fields(item, kind.of_type) for item in value] if isinstance(value, list) else value
     if isinstance(kind, GraphQLInputObjectType) and isinstance(value, dict):
         return {key: _known_fields(item, kind.fields[key].type) for key, item in value.items() if key in kind.fields}

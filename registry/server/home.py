@@ -6,6 +6,10 @@
     secret       signs transfer links (0600)
     serve.json   where `reg serve` listens, while it runs
 
+A copy of it may be taken while servers run, as long as nobody runs `reg gc`: first `reg.db` and `blobs/packs/index.db` by
+SQLite's own backup (`sqlite3 reg.db ".backup copy.db"`), then the rest of `blobs`, `key` and `secret`. Bytes are stored before
+the row that names them, so the copy is a whole home; `reg doctor --fsck` says so.
+
 A new home is usable at once: one user, one organisation, and the registries `model` and `dataset` that W&B also gives.
 """
 
@@ -13,9 +17,12 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from registry.errors import NotFound
 from registry.server.blobs import Blobs
 from registry.server.database import Database, StorageProblem
 from registry.server.signing import Signer
@@ -39,7 +46,7 @@ class Home:
 
 
 def open_home(path: Path) -> Home:
-    """Open a home, creating what is missing; safe when several processes do so at once.
+    """Open a home, creating what is missing and removing what killed servers left; safe when several processes do so at once.
 
     Raises:
         StorageProblem: the folder cannot be created or written; says which and why.
@@ -50,6 +57,7 @@ def open_home(path: Path) -> Home:
         key = _secret(path / "key")
         secret = _secret(path / "secret")
         blobs = Blobs(path / "blobs")
+        blobs.remove_abandoned()
     except OSError as exc:
         raise StorageProblem(
             f"cannot write to the home {path}: {exc.strerror}", hint="export REG_HOME=/a/folder/you/can/write"
@@ -60,6 +68,23 @@ def open_home(path: Path) -> Home:
     return Home(path=path, database=database, blobs=blobs, signer=Signer(secret.encode()), key=key)
 
 
+@contextmanager
+def present_home(path: Path) -> Iterator[Home]:
+    """A home that is there already, for the time of the block.
+
+    Raises:
+        NotFound: nothing was ever written there.
+        StorageProblem, NewerDatabase: as when a server opens it.
+    """
+    if not (path / "reg.db").exists():
+        raise NotFound(f"there is no home at {path}", hint="export REG_HOME=/the/folder/of/your/home")
+    home = open_home(path)
+    try:
+        yield home
+    finally:
+        home.close()
+
+
 def _secret(path: Path) -> str:
     """A random secret that exactly one process creates: hard-linking a finished file never shows a half-written one."""
     if not path.exists():
@@ -67,6 +92,8 @@ def _secret(path: Path) -> str:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(_KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())  # an empty key after a power cut would lock everybody out
         try:
             os.link(draft, path)
         except FileExistsError:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 
 from registry.errors import NotFound
+
+# No more digits than the database's integers can have.
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def encode(kind: str, number: int) -> str:
@@ -24,7 +28,7 @@ def decode(kind: str, text: str) -> int:
     """
     try:
         found, _, number = base64.b64decode(text, validate=True).decode().rpartition(":")
-        if found != kind:
+        if found != kind or not _NUMBER.fullmatch(number):
             raise ValueError(found)
         return int(number)
     except (ValueError, binascii.Error) as exc:

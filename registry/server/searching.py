@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import yaml
-
 from registry.errors import BadData, MissingDependency
-from registry.server import spaces
+from registry.server import documents, limits, spaces
 from registry.server.spaces import Choice, Parameter, Path, Range
 
 METHODS = ("grid", "random", "bayes")
@@ -109,9 +107,13 @@ def parse(text: str) -> tuple[Search, tuple[str, ...]]:
         BadData: it cannot be searched; says what to mend.
     """
     try:
-        config = yaml.safe_load(text)
-    except yaml.YAMLError as exc:
-        raise BadData(f"the sweep configuration is not YAML: {exc}") from exc
+        return _parsed(text)
+    except OverflowError as exc:
+        raise BadData(f"the sweep configuration holds a number that is too large: {exc}") from exc
+
+
+def _parsed(text: str) -> tuple[Search, tuple[str, ...]]:
+    config = documents.read_yaml(text, "the sweep configuration", largest=limits.SWEEP_CONFIGURATION)
     if not isinstance(config, dict):
         raise BadData(
             "the sweep configuration is not a mapping", hint="method: random\nparameters: {lr: {min: 0.001, max: 0.1}}"
@@ -143,6 +145,8 @@ def parse(text: str) -> tuple[Search, tuple[str, ...]]:
         )
     if not steered:
         _check_method(search)
+    for parameter in search.parameters:
+        _ = parameter.count, parameter.at(0.0), parameter.at(1.0)  # raises where numbers leave the range of numbers
     return search, tuple(remarks)
 
 

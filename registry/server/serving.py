@@ -2,26 +2,31 @@
 
 The embedded server is a child of the command that needs it and lives as long as its standard input: when the parent is gone,
 even by `kill -9`, the operating system closes the pipe and the child stops. A signal or the end of standard input finishes the
-requests under way and leaves nothing behind.
+requests under way and leaves nothing behind; a second signal cuts them off.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from registry.errors import EnvironmentProblem
+from registry.server import connections
+from registry.server.access_log import AccessLog, write_to_stderr
 from registry.server.app import CRASHED_AFTER_SECONDS, create_app
 from registry.server.home import open_home
+from registry.server.store import keys
 from registry.server.ui.login import login_url
 
 # The SDK opens dozens of connections at once when it uploads; a short queue costs each a retry of one to three seconds.
@@ -38,6 +43,8 @@ def serve(
     on_ready: Callable[[str, str], None],
     stop_with_stdin: bool,
     crashed_after: float = CRASHED_AFTER_SECONDS,
+    allowed_hosts: Sequence[str] = (),
+    access_log: bool = False,
 ) -> None:
     """Serve until a signal, or until standard input ends.
 
@@ -46,16 +53,27 @@ def serve(
         on_ready: called once, when requests are answered, with the URL and a link that logs a browser in (once, soon).
         stop_with_stdin: end with standard input.
         crashed_after: seconds of silence after which a running run counts as crashed.
+        allowed_hosts: names under which clients may ask besides the usual ones; see `registry.server.hosts`.
+        access_log: write a line for each request to standard error.
     Raises:
         StorageProblem: the home cannot be opened or written.
         EnvironmentProblem: the address cannot be used.
     """
+    # What goes wrong inside is for whoever runs the server, even where nothing was set up for it.
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    connections.raise_descriptor_limit()
     listening = _listen(host, port)
     home = open_home(home_path)
     url = _url(*listening.getsockname()[:2])
+    app: ASGIApp = create_app(
+        home, crashed_after=crashed_after, address=listening.getsockname()[0], allowed_hosts=allowed_hosts
+    )
+    if access_log:
+        write_to_stderr()
+        app = AccessLog(app)
     config = uvicorn.Config(
-        create_app(home, crashed_after=crashed_after),
-        http="httptools",
+        app,
+        http=connections.Connection,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -69,6 +87,20 @@ def serve(
         threading.Thread(target=_stop_at_end_of_stdin, args=(server,), daemon=True, name="stdin").start()
     try:
         server.run(sockets=[listening])
+    finally:
+        home.close()
+
+
+def entrants(home_path: Path) -> dict[str, int]:
+    """How many keys each user of a home has: who gets in where it is served.
+
+    Raises:
+        StorageProblem: the home cannot be opened or written.
+    """
+    home = open_home(home_path)
+    try:
+        with home.database.reading() as connection:
+            return keys.count(connection)
     finally:
         home.close()
 
@@ -100,6 +132,8 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        # Whoever asks twice does not want to wait for anybody's upload.
+        self.force_exit = self.should_exit
         self.should_exit = True
 
 

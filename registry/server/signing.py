@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import time
 from urllib.parse import quote
 
@@ -15,6 +16,8 @@ from registry.errors import Unauthorised
 
 # Longer than the SDK retries any transfer (16 minutes) or a slow line needs for one file.
 LIFETIME_SECONDS = 24 * 3600
+_EXPIRES = re.compile(r"[1-9][0-9]{0,11}")
+_SIGNATURE = re.compile(r"[0-9a-f]{64}")
 
 
 class Signer:
@@ -37,11 +40,14 @@ class Signer:
         Raises:
             Unauthorised: forged, made for another path or method, or too old.
         """
-        if not expires.isdecimal() or not hmac.compare_digest(self._mac(method, path, int(expires)), signature):
+        # A link's words come from anywhere: a thousand digits, other alphabets' digits, letters that are not ASCII.
+        if not (_EXPIRES.fullmatch(expires) and _SIGNATURE.fullmatch(signature)):
+            raise Unauthorised("this link is not one of ours")
+        if not hmac.compare_digest(self._mac(method, path, int(expires)), signature):
             raise Unauthorised("this link is not one of ours")
         if int(expires) < time.time():
             raise Unauthorised("this link has expired")
 
     def _mac(self, method: str, path: str, expires: int) -> str:
-        message = f"{method}\n{path}\n{expires}".encode()
+        message = f"{method}\n{path}\n{expires}".encode("utf-8", "surrogatepass")
         return hmac.new(self._secret, message, hashlib.sha256).hexdigest()

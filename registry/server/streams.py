@@ -1,8 +1,10 @@
 """The file stream: everything a run's process says while it lives, in one request every few seconds.
 
-Each stream is assigned at the line number the client names, so a request may come twice. A refusal here is final for the
-client: the run would end "successfully" and its rows be lost. So what can be kept is kept, and only an unknown run or a body
-without sense is refused.
+Each stream is assigned at the line number the client names, so a request may come twice. What the client does with an answer
+decides what we may answer: 400, 401, 403, 404, 409, 410, 413, 422 and 501 end its stream for good (the run would finish
+"successfully" and its rows be lost), 429 and 5xx make it send the same lines again, for days if need be. So what can be kept is
+kept, only an unknown run or a body without sense is refused, and a disk that is full answers 429: the rows get through once
+there is room.
 """
 
 from __future__ import annotations
@@ -11,74 +13,70 @@ from collections.abc import Mapping
 from typing import Any
 
 from registry.errors import BadData
+from registry.server import limits
+from registry.server.context import User
 from registry.server.database import Database
-from registry.server.store import console, history, runs, sweeps
+from registry.server.store import access, history_exports, runs, streams, sweeps
+from registry.server.store.streams import Writer
 
-_HISTORY = "wandb-history.jsonl"
-_EVENTS = "wandb-events.jsonl"
-_SUMMARY = "wandb-summary.json"
-_CONSOLE = "output.log"
+# Beyond any number of lines that a run can send.
+_LARGEST_OFFSET = 2**53
+_LARGEST_EXITCODE = 2**31
+
+
+def writer(headers: Mapping[str, str]) -> Writer:
+    return Writer(
+        shared=headers.get("x-wandb-use-async-filestream") == "true",
+        client=headers.get("x-wandb-async-client-id"),
+        derives_summary=headers.get("x-wandb-server-side-derived-summary") == "true",
+    )
 
 
 def receive(
-    database: Database, *, entity: str, project: str, run: str, body: Mapping[str, Any], append: bool = False
+    database: Database, *, user: User, entity: str, project: str, run: str, body: Mapping[str, Any], writer: Writer
 ) -> dict[str, Any]:
     """Store one request of a run's file stream.
 
-    Args:
-        append: ignore the offsets: the run has several writers, each of which counts only its own lines.
     Returns:
         The reply; `stopped` asks the process to interrupt itself.
     Raises:
-        NotFound: there is no such run.
+        NotFound, Unauthorised: there is no such run, or the user may not write to it.
         BadData: a stream is not `{offset, content}`.
     """
-    chunks = {name: _chunk(name, chunk) for name, chunk in (body.get("files") or {}).items()}
+    files = body.get("files") or {}
+    if not isinstance(files, dict):
+        raise BadData(f"the files of a file stream are an object, not a {type(files).__name__}")
+    chunks = {name: _chunk(name, chunk) for name, chunk in files.items() if name in streams.NAMES}
+    exitcode = body.get("exitcode")
     with database.writing() as connection:
         found = runs.the_run(connection, entity, project, run)
-        exitcode = body.get("exitcode")
+        access.of(connection, user).write(found.project_id)
         changes = runs.after_words(
             found,
             complete=bool(body.get("complete")),
-            exitcode=exitcode if isinstance(exitcode, int) else None,
+            exitcode=exitcode if isinstance(exitcode, int) and abs(exitcode) <= _LARGEST_EXITCODE else None,
             preempting=bool(body.get("preempting")),
             data=bool(chunks),
         )
-        if _HISTORY in chunks:
-            offset, content = _placed(chunks[_HISTORY], found.history_lines, append)
-            history.assign(connection, found.id, history.lines(offset, content))
-            changes["history_lines"] = max(found.history_lines, offset + len(content))
-        if _EVENTS in chunks:
-            offset, content = _placed(chunks[_EVENTS], found.event_lines, append)
-            history.assign_events(connection, found.id, offset, content)
-            changes["event_lines"] = max(found.event_lines, offset + len(content))
-        if _CONSOLE in chunks:
-            offset, content = _placed(chunks[_CONSOLE], found.console_lines, append)
-            console.assign(connection, found.id, offset, content)
-            changes["console_lines"] = max(found.console_lines, offset + len(content))
-        if _SUMMARY in chunks and chunks[_SUMMARY][1]:
-            # The whole summary each time: what is no longer in it was deleted.
-            changes["summary"] = chunks[_SUMMARY][1][-1]
+        changes |= streams.keep(connection, found, chunks, writer)
         changed = runs.change(connection, found.id, changes)
         if body.get("complete"):
+            history_exports.extend(connection, changed)
             sweeps.run_ended(connection, changed)
     return {"stopped": found.stop_requested}
-
-
-def _placed(chunk: tuple[int, list[str]], stored: int, append: bool) -> tuple[int, list[str]]:
-    offset, content = chunk
-    return (stored if append else offset), content
 
 
 def _chunk(name: str, chunk: Any) -> tuple[int, list[str]]:
     if isinstance(chunk, dict):
         offset, content = chunk.get("offset", 0), chunk.get("content", [])
-        if isinstance(offset, int) and offset >= 0 and isinstance(content, list):
-            return offset, [_storable(line) for line in content]
+        if type(offset) is int and 0 <= offset <= _LARGEST_OFFSET and isinstance(content, list):
+            return offset, [_storable(name, line) for line in content]
     raise BadData(f"the chunk of '{name[:80]}' is not {{offset: a line number, content: a list of lines}}")
 
 
-def _storable(line: Any) -> str:
-    """Half a surrogate pair is legal in JSON and nowhere else; a database refuses the text."""
-    text = line if isinstance(line, str) else str(line)
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+def _storable(name: str, line: Any) -> str:
+    if not isinstance(line, str):
+        raise BadData(f"a line of '{name[:80]}' is a JSON {type(line).__name__}, not a text")
+    if len(line) > limits.LINE:
+        raise BadData(f"a line of '{name[:80]}' has {len(line):,} characters, this server takes {limits.LINE:,}")
+    return line

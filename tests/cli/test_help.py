@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 import click
@@ -36,7 +37,18 @@ def test_the_commands_of_the_design_are_there() -> None:
         "gate",
         "promote",
     }
-    wanted |= {"lineage", "ls", "show", "get", "serve", "doctor", "demo", "init"}
+    wanted |= {
+        "approve",
+        "rollback",
+        "status",
+        "history",
+        "why",
+        "verdict show",
+        "verdict verify",
+        "policy check",
+        "policy explain",
+    }
+    wanted |= {"lineage", "ls", "show", "get", "serve", "gc", "doctor", "demo", "init"}
     assert wanted <= set(ALL)
 
 
@@ -58,8 +70,8 @@ def test_every_option_says_what_it_is_for(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_every_example_is_a_command_line_that_parses(name: str) -> None:
     for example in (ALL[name].epilog or "").split(":", 1)[1].split("·"):
-        line = example.split("&&")[-1].split("#")[0].strip()
-        words = line.removeprefix("reg ").split()
+        line = example.split("&&")[-1].split("#")[0].split(" > ")[0].strip()
+        words = shlex.split(line.removeprefix("reg "))
         words = words[len(name.split()) :]
         ALL[name].make_context(name, words, resilient_parsing=False)
 

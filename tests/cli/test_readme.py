@@ -45,6 +45,15 @@ def test_every_other_command_of_the_readme_is_run_elsewhere() -> None:
         "export WANDB_BASE_URL=https://wandb.example.org",
         "export WANDB_ENTITY=my-team WANDB_PROJECT=my-project",
         "reg serve",
+        "reg status",
+        "reg history production",
+        "reg why production",
+        "reg rollback production",
+        "reg admin user add alice --out alice.key",
+        "reg admin team add vision",
+        "reg admin member add alice --team vision --role member",
+        "reg admin alias protect model production",
+        "reg serve --host 0.0.0.0",
     }
 
 

@@ -13,6 +13,8 @@ from digits_model import LABELS, digits, linear, save
 from onnx import TensorProto, helper
 
 from pipelines import metrics
+from pipelines.onnx_export import Parity as Exported
+from pipelines.parity import compare, parities
 from pipelines.runtime import Session, open_session
 from pipelines.scoring import Predictions, Timings, evaluate, score, time_against, time_alone
 from registry.errors import BadData
@@ -244,3 +246,39 @@ def test_timings_without_the_other_model_are_refused(session: Session, tmp_path:
     with pytest.raises(BadData, match=r"latency.parquet without 'against'"):
         evaluated(session, tmp_path / "evaluation", timings=timings)
     assert not (tmp_path / "evaluation").exists()
+
+
+def test_facts_about_the_items_stand_beside_their_predictions(session: Session, tmp_path: Path) -> None:
+    n = len(digits().targets)
+    site = np.array(["north" if at % 3 else None for at in range(n)], dtype=object)
+    age = np.where(np.arange(n) % 5 == 0, np.nan, np.arange(n) % 90.0)
+    evaluated(session, tmp_path / "evaluation", facts={"site": site, "age": age, "flag": np.arange(n) % 2 == 0, "label": site})
+
+    items = read_evaluation(tmp_path / "evaluation").items
+
+    assert items["site"].tolist() == site.tolist()
+    assert items["label_"].tolist() == site.tolist()
+    np.testing.assert_array_equal(items["age"], age)
+    assert items["flag"].dtype == np.bool_
+
+
+def test_an_evaluation_carries_the_proof_of_its_graph(session: Session, tmp_path: Path) -> None:
+    exported = Exported(items=512, max_abs=2e-6, max_rel=1e-7, flips=0)
+    found = parities(session, exported, model=session.model, inputs=digits().images)
+    made = evaluated(session, tmp_path / "evaluation", parity=found)
+
+    (kept,) = read_evaluation(tmp_path / "evaluation").evaluation.parity or ()
+    assert (made.evaluation.parity, kept.max_abs) == (found, 2e-6)
+    assert kept.between == "the trained network and its graph on the CPU"
+
+
+def test_parity_of_two_devices_is_known_exactly_for_every_tolerance() -> None:
+    random = np.random.default_rng(0)
+    expected = random.normal(scale=10, size=(300, 10))
+    got = expected * (1 + 1e-4 * random.normal(size=expected.shape)) + 1e-5 * random.normal(size=expected.shape)
+    found = compare(got, expected, between="a GPU and the CPU")
+
+    for rtol in (0.0, 1e-5, 1e-4, 1e-3):
+        needed = max(0.0, float((np.abs(got - expected) - rtol * np.abs(expected)).max()))
+        assert found.needed_atol(rtol) == pytest.approx(needed, rel=1e-6, abs=1e-12)
+    assert found.flips == int((got.argmax(axis=1) != expected.argmax(axis=1)).sum())

@@ -9,10 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from packaging.version import Version
 
 # The client retries for minutes by default; a test wants to hear at once.
 _QUICK = {
@@ -43,6 +46,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.filterwarnings("ignore:Implicitly cleaning up <TemporaryDirectory:ResourceWarning"))
 
 
+def since(sdk: str) -> pytest.MarkDecorator:
+    """For a test of what the SDK itself can do only since this version: it is skipped with an older one."""
+    return pytest.mark.skipif(Version(version("wandb")) < Version(sdk), reason=f"wandb can do this since {sdk}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Server:
     """A running server: its address, the key of its local user, its home, its process id."""
@@ -69,7 +77,8 @@ class Server:
 
     def client(self) -> httpx.Client:
         """Raw requests with the local user's key."""
-        return httpx.Client(base_url=self.url, auth=("api", self.key), timeout=30, trust_env=False)
+        # Reading the certificates that nobody presents here takes longer than the request.
+        return httpx.Client(base_url=self.url, auth=("api", self.key), timeout=30, trust_env=False, verify=False)
 
     def ask(self, query: str, **variables: object) -> dict[str, object]:
         """The data of a GraphQL request that must succeed."""
@@ -130,6 +139,22 @@ def sdk(session_sdk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def run(request: pytest.FixtureRequest, session_sdk: Path) -> Iterator[Any]:
+    """One run that logs for all tests of a module, in its PROJECT; collections keep them apart."""
+    import wandb
+
+    with wandb.init(project=request.module.PROJECT, dir=session_sdk) as run:
+        yield run
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A collection of this test's own."""
+    node: str = request.node.name
+    return "".join(letter if letter.isalnum() else "-" for letter in node)[:100]
+
+
 @pytest.fixture
 def project(request: pytest.FixtureRequest) -> str:
     """A project name of this test's own."""
@@ -144,8 +169,9 @@ def script(server: Server, tmp_path: Path) -> Callable[..., subprocess.Popen[str
     def start(source: str, **environment: str) -> subprocess.Popen[str]:
         env = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
         env |= server.environment(tmp_path) | environment
+        pipe = subprocess.PIPE
         return subprocess.Popen(
-            [sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=tmp_path
+            [sys.executable, "-c", source], stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env, cwd=tmp_path
         )
 
     return start

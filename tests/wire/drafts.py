@@ -6,12 +6,13 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import wandb
+import xxhash
 
 from tests.wire.conftest import Server
 
@@ -49,20 +50,34 @@ class Upload:
 
     Args:
         manifest: the manifest's contents; by default that of `files`.
+        xxh128: speak of files and artifact by XXH128.
+        entity: whose project it is.
     """
 
-    def __init__(self, server: Server, project: str, files: Mapping[str, bytes], *, manifest: Any = None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        project: str,
+        files: Mapping[str, bytes],
+        *,
+        manifest: Any = None,
+        xxh128: bool = False,
+        entity: str = "local",
+    ) -> None:
         self.server = server
         self.files = dict(files)
-        self.manifest = manifest if manifest is not None else {name: entry(body) for name, body in files.items()}
-        self.digest = digest_of(self.manifest) if isinstance(self.manifest, dict) else secrets.token_hex(16)
+        self.algorithm = "MANIFEST_XXH128" if xxh128 else "MANIFEST_MD5"
+        said = xxh128_entry if xxh128 else entry
+        self.manifest = manifest if manifest is not None else {name: said(body) for name, body in files.items()}
+        self.digest = digest_of(self.manifest, xxh128=xxh128) if isinstance(self.manifest, dict) else secrets.token_hex(16)
         created = self._run(
             "mutation($input: CreateArtifactInput!) { createArtifact(input: $input) { artifact { id state } } }",
-            entityName="local",
+            entityName=entity,
             projectName=project,
             artifactTypeName="dataset",
             artifactCollectionName="it",
             digest=self.digest,
+            digestAlgorithm=self.algorithm,
             aliases=[{"artifactCollectionName": "it", "alias": "latest"}],
             clientID=secrets.token_hex(64),
         )
@@ -71,14 +86,28 @@ class Upload:
 
     def announce(self) -> list[dict[str, Any]]:
         """What the server says about each file: the nodes in its order."""
-        specs = [{"artifactID": self.id, "name": name, "md5": base64_md5(body)} for name, body in self.files.items()]
-        answer = self._run(
-            "mutation($input: CreateArtifactFilesInput!) { createArtifactFiles(input: $input) { files { edges { node "
-            "{ name storagePath uploadUrl uploadHeaders artifact { id } } } } } }",
-            artifactFiles=specs,
-            storageLayout="V2",
+        specs = [{"name": name, "md5": base64_md5(body), "digest": self._digest(body)} for name, body in self.files.items()]
+        return self.announce_as(specs)
+
+    def announce_parts(self, name: str, parts: Sequence[bytes], *, md5: bytes | None = None) -> dict[str, Any]:
+        """What the server says about a file that is to come in parts; its md5 is told unless XXH128 is spoken."""
+        body = self.files[name]
+        hashes = [{"partNumber": number, "hexMD5": hex_md5(part)} for number, part in enumerate(parts, start=1)]
+        whole = base64_md5(body if md5 is None else md5) if self.algorithm == "MANIFEST_MD5" else ""
+        spec = {"name": name, "md5": whole, "digest": self._digest(body), "uploadPartsInput": hashes}
+        return self.announce_as([spec])[0]
+
+    def complete(self, node: Mapping[str, Any], parts: Sequence[bytes]) -> httpx.Response:
+        """Say that all parts are there; the server's answer, whatever it is."""
+        query = (
+            "mutation($parts: [UploadPartsInput!]!, $id: ID!, $path: String!, $upload: String!) { "
+            "completeMultipartUploadArtifact(input: {completeMultipartAction: Complete, completedParts: $parts, "
+            "artifactID: $id, storagePath: $path, uploadID: $upload}) { digest } }"
         )
-        return [edge["node"] for edge in answer["createArtifactFiles"]["files"]["edges"]]
+        said = [{"partNumber": number, "hexMD5": f'"{hex_md5(part)}"'} for number, part in enumerate(parts, start=1)]
+        place = {"id": self.id, "path": node["storagePath"], "upload": node["uploadMultipartUrls"]["uploadID"]}
+        with self.server.client() as client:
+            return client.post("/graphql", json={"query": query, "variables": place | {"parts": said}})
 
     def put_files(self) -> None:
         for node in self.announce():
@@ -113,6 +142,21 @@ class Upload:
         message: str = answer.json()["errors"][0]["message"]
         return message
 
+    def _digest(self, body: bytes) -> str:
+        return base64_xxh128(body) if self.algorithm == "MANIFEST_XXH128" else base64_md5(body)
+
+    def announce_as(self, specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The nodes for files announced in these words."""
+        answer = self._run(
+            "mutation($input: CreateArtifactFilesInput!) { createArtifactFiles(input: $input) { files { edges { node { name "
+            "storagePath uploadUrl uploadHeaders uploadMultipartUrls { uploadID uploadUrlParts { partNumber uploadUrl } } "
+            "artifact { id } } } } } }",
+            artifactFiles=[{"artifactID": self.id} | dict(spec) for spec in specs],
+            storageLayout="V2",
+            digestAlgorithm=self.algorithm,
+        )
+        return [edge["node"] for edge in answer["createArtifactFiles"]["files"]["edges"]]
+
     def _run(self, query: str, **input: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self.server.ask(query, input=input)
         return answer
@@ -123,10 +167,24 @@ def entry(body: bytes, **more: Any) -> dict[str, Any]:
     return {"digest": base64_md5(body), "size": len(body)} | more
 
 
+def xxh128_entry(body: bytes, **more: Any) -> dict[str, Any]:
+    """The same by XXH128."""
+    return {"digest": base64_xxh128(body), "size": len(body), "extra": {"alg": "XXH128"}} | more
+
+
+def hex_md5(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()
+
+
 def base64_md5(body: bytes) -> str:
-    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    return base64.b64encode(bytes.fromhex(hex_md5(body))).decode()
 
 
-def digest_of(manifest: Mapping[str, Mapping[str, Any]]) -> str:
+def base64_xxh128(body: bytes) -> str:
+    return base64.b64encode(xxhash.xxh128(body).digest()).decode()
+
+
+def digest_of(manifest: Mapping[str, Mapping[str, Any]], *, xxh128: bool = False) -> str:
     lines = [f"{path}:{manifest[path]['digest']}\n" for path in sorted(manifest)]
-    return hashlib.md5("wandb-artifact-manifest-v1\n{}".format("".join(lines)).encode(), usedforsecurity=False).hexdigest()
+    said = "wandb-artifact-manifest-v1\n{}".format("".join(lines)).encode()
+    return xxhash.xxh128(said).hexdigest() if xxh128 else hex_md5(said)

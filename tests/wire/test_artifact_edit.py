@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wandb
 from wandb.errors import CommError
+from wandb.sdk.artifacts.artifact_ttl import ArtifactTTL
 
 from registry.server.database import Database
 from registry.server.store import artifacts, memberships, people
 from tests.wire.conftest import Server
-from tests.wire.drafts import log
+from tests.wire.drafts import draft, log
 
 PROJECT = "edits"
-
-
-@pytest.fixture(scope="module")
-def run(session_sdk: Path) -> Iterator[wandb.Run]:
-    """One run that logs for all tests here; collections keep them apart."""
-    with wandb.init(project=PROJECT, dir=session_sdk) as run:
-        yield run
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """A collection of this test's own."""
-    node: str = request.node.name
-    return "".join(letter if letter.isalnum() else "-" for letter in node)[:100]
 
 
 def find(reference: str) -> wandb.Artifact:
@@ -110,13 +97,38 @@ def test_words_tags_and_metadata_are_saved_and_replaced(sdk: Path, run: wandb.Ru
     assert find(f"{name}:v0").tags == ["b c"]
 
 
-@pytest.mark.parametrize("ttl", [timedelta(days=1), None], ids=["a day", "none"])
-def test_the_time_to_live_is_kept(sdk: Path, run: wandb.Run, name: str, ttl: timedelta | None) -> None:
-    log(run, name, {"file": "A"})
-    found = find(f"{name}:v0")
-    found.ttl = ttl
-    found.save()
-    assert find(f"{name}:v0").ttl == ttl
+@pytest.mark.parametrize(("ttl", "kept", "inherited"), [
+    pytest.param(timedelta(days=1), timedelta(days=1), False, id="a day"),
+    pytest.param(None, None, False, id="for ever"),
+    pytest.param(ArtifactTTL.INHERIT, None, True, id="as its team"),
+])  # fmt: skip
+def test_the_time_to_live_is_kept_whether_it_was_said_before_or_after(
+    sdk: Path, server: Server, run: wandb.Run, name: str, ttl: timedelta | ArtifactTTL | None, kept: Any, inherited: bool
+) -> None:
+    before = draft(name, {"file": "A"})
+    before.ttl = ttl
+    run.log_artifact(before).wait()
+    log(run, name, {"file": "B"})
+    after = find(f"{name}:v1")
+    after.ttl = timedelta(days=9)
+    after.save()
+    after.ttl = ttl
+    after.save()
+    query = "query($id: ID!) { artifact(id: $id) { ttlIsInherited } }"
+    told: list[Any] = [server.ask(query, id=found.id)["artifact"] for found in (before, after)]
+    assert [find(f"{name}:{version}").ttl for version in ("v0", "v1")] == [kept, kept]
+    assert told == [{"ttlIsInherited": inherited}] * 2
+
+
+def test_a_time_to_live_that_is_none_is_refused(sdk: Path, server: Server, run: wandb.Run, name: str) -> None:
+    artifact = log(run, name, {"file": "A"})
+    with server.client() as client:
+        query = "mutation($id: ID!) { updateArtifact(input: {artifactID: $id, ttlDurationSeconds: 0}) { artifact { id } } }"
+        answer = client.post("/graphql", json={"query": query, "variables": {"id": artifact.id}})
+    assert (answer.status_code, answer.json()["error"]) == (
+        400,
+        "a version cannot live for 0 seconds: -1 is as its team, -2 for ever",
+    )
 
 
 def test_a_version_with_an_alias_is_deleted_only_together_with_it(sdk: Path, run: wandb.Run, name: str) -> None:
@@ -178,3 +190,48 @@ def test_a_collection_with_a_promoted_version_is_not_deleted(sdk: Path, run: wan
     with pytest.raises(CommError, match=rf"holds 'production' in local-org/wandb-registry-model/{name}; unlink it there"):
         wandb.Api().artifact_collection("dataset", f"{PROJECT}/{name}").delete()
     assert find(f"{name}:v0").version == "v0"
+
+
+def test_a_version_that_is_in_use_by_a_link_is_not_deleted_alone(sdk: Path, run: wandb.Run, name: str) -> None:
+    artifact = log(run, name, {"file": "A"})
+    run.link_artifact(artifact, f"wandb-registry-model/{name}", aliases=["production"])
+    with pytest.raises(CommError, match=f"local-org/wandb-registry-model/{name}:production"):
+        find(f"{name}:v0").delete()
+    find(f"{name}:v0").delete(delete_aliases=True)
+    assert not wandb.Api().artifact_exists(f"wandb-registry-model/{name}:v0")
+
+
+@pytest.mark.parametrize("description", ["", "why"], ids=["empty", "words"])
+def test_the_collection_of_links_is_renamed_described_and_tagged(
+    sdk: Path, run: wandb.Run, name: str, description: str
+) -> None:
+    log(run, name, {"file": "A"}).link(f"local/{PROJECT}/{name}-links")
+    links = wandb.Api().artifact_collection("dataset", f"{PROJECT}/{name}-links")
+    links.name, links.description, links.tags = f"{name}-new", description, ["a b"]
+    links.save()
+    found = find(f"{name}-new:v0").collection
+    assert (found.name, found.description, list(found.tags)) == (f"{name}-new", description, ["a b"])
+    with pytest.raises(ValueError, match=r"(?i)type"):
+        found.type = "model"
+
+
+@pytest.mark.parametrize("tags", [[" a"], ["a:b"], [""], ["x" * 129], ["good", "!"]])
+def test_what_cannot_be_a_tag_is_refused_and_the_others_with_it(
+    sdk: Path, server: Server, run: wandb.Run, name: str, tags: list[str]
+) -> None:
+    artifact = log(run, name, {"file": "A"})
+    change = {"artifactID": artifact.id, "tagsToAdd": [{"tagName": tag} for tag in tags]}
+    with server.client() as client:
+        query = "mutation($input: UpdateArtifactInput!) { updateArtifact(input: $input) { artifact { id } } }"
+        answer = client.post("/graphql", json={"query": query, "variables": {"input": change}})
+    assert (answer.status_code, find(f"{name}:v0").tags) == (400, [])
+
+
+def test_versions_are_found_by_all_of_some_tags(sdk: Path, run: wandb.Run, name: str) -> None:
+    for content, tags in (("A", ["fizz", "buzz"]), ("B", ["fizz"]), ("C", [])):
+        run.log_artifact(draft(name, {"file": content}), tags=tags).wait()
+    listed = {
+        label: [found.version for found in wandb.Api().artifacts("dataset", f"{PROJECT}/{name}", tags=tags)]
+        for label, tags in (("one", "fizz"), ("both", ["fizz", "buzz"]))
+    }
+    assert listed == {"one": ["v1", "v0"], "both": ["v0"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +13,10 @@ import pytest
 import wandb
 from wandb.errors import CommError
 
-from tests.wire.conftest import Server
+from tests.wire.conftest import Server, since
 from tests.wire.drafts import Upload, add, contents, draft, entry, log
 
 PROJECT = "artifacts"
-
-
-@pytest.fixture(scope="module")
-def run(session_sdk: Path) -> Iterator[wandb.Run]:
-    """One run that logs for all tests here; collections keep them apart."""
-    with wandb.init(project=PROJECT, id="logger", dir=session_sdk) as run:
-        yield run
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """A collection of this test's own."""
-    node: str = request.node.name
-    return "".join(letter if letter.isalnum() else "-" for letter in node)[:100]
 
 
 def find(reference: str) -> wandb.Artifact:
@@ -101,6 +87,66 @@ def test_references_keep_their_address_and_the_local_file_is_fetched(sdk: Path, 
     assert found.manifest.entries["remote"].ref == "store://bucket/key"
     assert [file.name for file in found.files()] == ["linked.bin", "remote"]
     assert Path(found.get_entry("linked.bin").download()).read_text() == "big"
+
+
+def test_a_folder_of_references_keeps_its_tree_and_an_unchecked_one_is_known_by_its_address(
+    sdk: Path, run: wandb.Run, name: str
+) -> None:
+    (sdk / "data" / "deep").mkdir(parents=True)
+    for path in ("a", "deep/b"):
+        (sdk / "data" / path).write_text(path)
+    artifact = wandb.Artifact(name, "dataset")
+    artifact.add_reference(f"file://{sdk}/data")
+    artifact.add_reference(f"file://{sdk}/data", name="again", checksum=False)
+    artifact.add_reference("https://example.invalid/x.bin", name="web", checksum=False)
+    run.log_artifact(artifact).wait()
+    found = find(f"{name}:latest")
+    assert sorted(found.manifest.entries) == ["a", "again/a", "again/deep/b", "deep/b", "web"]
+    assert (found.file_count, found.size, found.manifest.entries["web"].ref) == (5, 14, "https://example.invalid/x.bin")
+    assert contents(found.download(path_prefix="deep/")) == {"deep/b": "deep/b"}
+
+
+def test_only_what_a_prefix_names_is_downloaded(sdk: Path, run: wandb.Run, name: str) -> None:
+    found = log(run, name, {"some/one": "1", "some-two": "2", "other": "3"})
+    got = {
+        prefix: set(contents(found.download(path_prefix=prefix, root=str(sdk / folder))))
+        for folder, prefix in (("open", "some"), ("closed", "some/"))
+    }
+    assert got == {"some": {"some/one", "some-two"}, "some/": {"some/one"}}
+
+
+def test_a_checkout_is_the_version_and_nothing_else(sdk: Path, run: wandb.Run, name: str) -> None:
+    (sdk / "out").mkdir()
+    (sdk / "out" / "stray").write_text("x")
+    assert contents(log(run, name, {"kept": "1"}).checkout(str(sdk / "out"))) == {"kept": "1"}
+
+
+def test_a_storage_region_that_this_server_does_not_have_is_refused(sdk: Path, run: wandb.Run, name: str) -> None:
+    with pytest.raises(ValueError, match="has no region 'mars'"):
+        run.log_artifact(wandb.Artifact(name, "dataset", storage_region="mars")).wait()
+
+
+@since("0.30")
+def test_a_version_is_found_from_its_draft_in_another_project_and_logged_there_by_hand(
+    sdk: Path, run: wandb.Run, name: str
+) -> None:
+    log(run, name, {"file": "A"})
+    with wandb.init(project=f"{PROJECT}-other", reinit="create_new") as other:
+        other.use_artifact(f"local/{PROJECT}/{name}:v0", use_as="input")
+    (used,) = wandb.Api().run(other.path).used_artifacts()
+    assert (used.project, used.name) == (PROJECT, f"{name}:v0")
+    wandb.Api().run(run.path).log_artifact(used, aliases=["again"])
+    assert find(f"{name}:again").version == "v0"
+
+
+@pytest.mark.parametrize(("path", "reason"), [
+    pytest.param("nobody/nowhere/x:v0", "project 'nowhere' not found", id="entity"),
+    pytest.param("local/nowhere/x:v0", "project 'nowhere' not found", id="project"),
+    pytest.param(f"local/{PROJECT}/nothing:v0", "'nothing:v0' not found", id="collection"),
+])  # fmt: skip
+def test_what_is_missing_of_a_path_is_named(sdk: Path, run: wandb.Run, path: str, reason: str) -> None:
+    with pytest.raises(CommError, match=reason):
+        wandb.Api().artifact(path)
 
 
 def test_an_entry_of_another_artifact_can_be_referenced(sdk: Path, run: wandb.Run, name: str) -> None:
@@ -174,6 +220,35 @@ def test_several_writers_make_one_distributed_version(sdk: Path, run: wandb.Run,
     found = find(f"{name}:v0")
     assert contents(found.download()) == {"a": "a", "b": "b", "c": "c"}
     found.verify()
+
+
+def test_several_processes_make_one_distributed_version(
+    sdk: Path, script: Callable[..., subprocess.Popen[str]], project: str
+) -> None:
+    source = f"""
+import sys, wandb
+with wandb.init(project={project!r}, group="writers") as run:
+    artifact = wandb.Artifact("shared", "dataset")
+    with artifact.new_file(sys.argv[1]) as file:
+        file.write(sys.argv[1])
+    run.upsert_artifact(artifact)
+"""
+    writers = [script(f"import sys; sys.argv[1:] = [{part!r}]\n{source}") for part in ("a", "b")]
+    assert [(writer.communicate()[1], writer.returncode) for writer in writers] == [("", 0)] * 2
+    with wandb.init(project=project, group="writers", reinit="create_new") as last:
+        last.finish_artifact(draft("shared", {"c": "c"})).wait()
+    assert contents(wandb.Api().artifact(f"{project}/shared:v0").download()) == {"a": "a", "b": "b", "c": "c"}
+
+
+def test_every_file_of_ten_thousand_is_listed_once(sdk: Path, server: Server, project: str) -> None:
+    names = [f"{number // 100:03}/{number:05}" for number in range(10_001)]
+    upload = Upload(server, project, {"file": STORED}, manifest=dict.fromkeys(names, entry(STORED)))
+    upload.put_files()
+    upload.put_manifest()
+    assert upload.commit().status_code == 200
+    found = wandb.Api().artifact(f"{project}/it:v0")
+    listed = [file.name for file in found.files(per_page=5_000)]
+    assert (found.file_count, listed) == (10_001, names)
 
 
 def test_the_files_of_a_version_are_paged(sdk: Path, run: wandb.Run, name: str) -> None:

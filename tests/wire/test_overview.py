@@ -13,7 +13,7 @@ from sqlalchemy import Connection, event, insert
 from registry.server import tables
 from registry.server.context import Context, User
 from registry.server.home import Home, open_home
-from registry.server.store import artifacts, holders, memberships, people
+from registry.server.store import access, artifacts, holders, memberships, people
 from registry.server.ui import artifacts as artifact_pages
 from registry.server.ui import projects, registries, runs
 from registry.server.ui.visit import Visit
@@ -64,7 +64,10 @@ def fill(connection: Connection, count: int) -> None:
 
 
 def visit(home: Home, connection: Connection) -> Visit:
-    context = Context(connection=connection, blobs=home.blobs, signer=home.signer, user=USER, base_url="http://here")
+    may = access.of(connection, USER)
+    context = Context(
+        connection=connection, blobs=home.blobs, signer=home.signer, user=USER, access=may, base_url="http://here"
+    )
     return Visit(context=context, path="/here", query={})
 
 

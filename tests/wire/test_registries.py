@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,6 @@ from wandb.errors import CommError
 from tests.wire.drafts import contents, log
 
 PROJECT = "linkers"
-
-
-@pytest.fixture(scope="module")
-def run(session_sdk: Path) -> Iterator[wandb.Run]:
-    """One run that logs for all tests here; collections keep them apart."""
-    with wandb.init(project=PROJECT, dir=session_sdk) as run:
-        yield run
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """A collection of this test's own."""
-    node: str = request.node.name
-    return "".join(letter if letter.isalnum() else "-" for letter in node)[:80]
 
 
 def registered(name: str, tag: str) -> wandb.Artifact:
@@ -64,6 +49,24 @@ def test_a_promotion_moves_the_alias_from_the_version_that_held_it(sdk: Path, ru
     candidate.aliases.append("production")
     candidate.save()
     assert {tag: sorted(registered(name, tag).aliases) for tag in ("v0", "v1")} == {"v0": [], "v1": ["latest", "production"]}
+
+
+def test_a_linked_version_knows_its_source_and_the_source_its_links(sdk: Path, run: wandb.Run, name: str) -> None:
+    source = log(run, name, {"file": "A"})
+    linked = source.link(f"wandb-registry-model/{name}", aliases=["x"])
+    assert (linked.is_link, linked.source_artifact.qualified_name) == (True, source.qualified_name)
+    with pytest.raises(ValueError, match=r"(?i)link"):
+        source.unlink()
+
+
+def test_a_draft_of_a_link_is_logged_where_its_source_is(sdk: Path, run: wandb.Run, name: str) -> None:
+    link(run, name, "A")
+    changed = registered(name, "latest").new_draft()
+    (sdk / "more").write_text("B")
+    changed.add_file(str(sdk / "more"))
+    run.log_artifact(changed).wait()
+    assert contents(wandb.Api().artifact(f"{PROJECT}/{name}:v1").download()) == {"file": "A", "more": "B"}
+    assert registered(name, "latest").source_version == "v0"
 
 
 def test_an_alias_in_a_registry_says_nothing_about_the_source(sdk: Path, run: wandb.Run, name: str) -> None:

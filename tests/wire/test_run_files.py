@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,46 @@ def test_files_are_found_by_name_and_pattern(sdk: Path, project: str) -> None:
     assert [file.name for file in found.files(["./a.txt"])] == ["a.txt"]
     assert [file.name for file in found.files(pattern="b.%")] == ["b.bin", "b.txt"]
     assert [file.name for file in found.files(pattern="%.txt", per_page=1)] == ["a.txt", "b.txt", "requirements.txt"]
+
+
+def test_a_saved_file_arrives_as_its_policy_says(sdk: Path, project: str) -> None:
+    policies = ("live", "now", "end")
+    for policy in policies:
+        Path(policy).write_text("first")
+    with wandb.init(project=project, id="p") as run:
+        for policy in policies:
+            run.save(policy, policy=policy, base_path=".")  # type: ignore[arg-type]
+        found = wandb.Api().run(f"local/{project}/p")
+        arrived = ({file.name for file in found.files(list(policies))} for _ in range(1_000))
+        assert {"live", "now"} in arrived
+        for policy in policies:
+            Path(policy).write_text("second text")
+    assert {policy: found.file(policy).size for policy in ("live", "end")} == {"live": 11, "end": 11}
+
+
+def test_code_and_its_difference_from_the_commit_are_kept(
+    script: Callable[..., subprocess.Popen[str]], sdk: Path, project: str
+) -> None:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    Path("main.py").write_text("x = 1\n")
+    for command in (
+        ["init", "-q"],
+        ["remote", "add", "origin", "https://e.com/r.git"],
+        ["add", "main.py"],
+        ["commit", "-qm", "m"],
+    ):
+        subprocess.run([*git, *command], check=True)
+    Path("main.py").write_text(
+        "import wandb\n"
+        f"with wandb.init(project={project!r}, id='c', settings=wandb.Settings(save_code=True)) as run:\n"
+        "    run.log_code('.')\n"
+    )
+    source = "import runpy; runpy.run_path('main.py', run_name='__main__')"
+    output = script(source, WANDB_DISABLE_GIT="false", WANDB_PROGRAM="main.py").communicate()
+    found = wandb.Api().run(f"local/{project}/c")
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert {file.name for file in found.files()} >= {"diff.patch", "code/main.py"}, output
+    assert (found.commit, [artifact.type for artifact in found.logged_artifacts()]) == (commit, ["code"])
 
 
 def test_a_logged_page_is_a_file_of_the_run(sdk: Path, project: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import wandb
 
-from tests.wire.conftest import Server, running
+from tests.wire.conftest import Server, running, since
 
 
 def find(project: str, run_id: str) -> wandb.apis.public.Run:
@@ -123,25 +123,6 @@ def test_resume_refuses(sdk: Path, project: str, resume: str, exists: bool) -> N
         wandb.init(project=project, id=f"r-{resume}", resume=resume)
 
 
-def test_rewind_forgets_what_came_after(sdk: Path, project: str) -> None:
-    with wandb.init(project=project, id="r") as run:
-        for value in range(5):
-            run.log({"x": value})
-    with wandb.init(project=project, resume_from="r?_step=1") as run:
-        run.log({"x": 100})
-    assert [(row["_step"], row["x"]) for row in find(project, "r").scan_history()] == [(0, 0), (1, 1), (2, 100)]
-
-
-def test_a_fork_begins_with_the_rows_of_its_parent(sdk: Path, project: str) -> None:
-    with wandb.init(project=project, id="parent") as run:
-        for value in range(5):
-            run.log({"x": value})
-    with wandb.init(project=project, id="child", fork_from="parent?_step=1") as run:
-        run.log({"x": 100})
-    assert [(row["_step"], row["x"]) for row in find(project, "child").scan_history()] == [(0, 0), (1, 1), (2, 100)]
-    assert len(list(find(project, "parent").scan_history())) == 5
-
-
 def test_the_same_id_without_resume_appends(sdk: Path, project: str) -> None:
     for value in (1, 2):
         with wandb.init(project=project, id="again") as run:
@@ -179,10 +160,12 @@ def test_a_pending_run_is_made_through_the_api_and_started_by_a_process(sdk: Pat
     assert find(project, "later").state == "finished"
 
 
-def test_a_deleted_run_is_gone(sdk: Path, project: str) -> None:
+def test_a_deleted_run_is_gone_and_may_be_deleted_again(sdk: Path, project: str) -> None:
     with wandb.init(project=project) as run:
         run.log({"x": 1})
-    find(project, run.id).delete()
+    found = find(project, run.id)
+    found.delete()
+    found.delete(delete_artifacts=True)
     with pytest.raises((wandb.errors.CommError, ValueError), match="Could not find run"):
         find(project, run.id)
 
@@ -191,8 +174,9 @@ def test_a_state_changes_only_where_the_client_documents_it(sdk: Path, project: 
     created = wandb.Api().create_run(project=project, entity="local", run_id="s")
     assert created.update_state("failed")
     assert find(project, "s").state == "failed"
-    with pytest.raises(wandb.errors.CommError, match="cannot be set to 'finished'"):
-        find(project, "s").update_state("finished")
+    for state in ("finished", "failed"):
+        with pytest.raises(wandb.errors.CommError, match=f"invalid state transition: .* cannot be set to '{state}'"):
+            find(project, "s").update_state(state)
 
 
 def test_stop_reaches_the_process_with_its_next_words(server: Server, sdk: Path, project: str) -> None:
@@ -218,6 +202,7 @@ def test_an_alert_is_kept_once_within_its_wait(server: Server, sdk: Path, projec
     assert sorted(alerts) == [("high", "too good", "INFO"), ("low", "accuracy fell", "WARN")]
 
 
+@since("0.29")
 def test_console_lines_are_read_back_in_order(script: Callable[..., subprocess.Popen[str]], sdk: Path) -> None:
     source = (
         "import wandb, sys\nrun = wandb.init(project='console', id='c')\nprint('one')\nprint('two', file=sys.stderr)\n"
@@ -237,7 +222,7 @@ def test_console_lines_are_read_back_in_order(script: Callable[..., subprocess.P
 def several(session_sdk: Path) -> str:
     """Five runs in a project: r0 to r4."""
     for number in range(5):
-        config = {"lr": 10.0**-number, "opt": {"name": "adam" if number % 2 else "sgd"}}
+        config = {"lr": 10.0**-number, "opt": {"name": "adam" if number % 2 else "sgd"}, "layers": [number, 1]}
         tags = ["even"] if number % 2 == 0 else ["odd", "x"]
         names = {"id": f"r{number}", "name": f"run {number}", "group": f"g{number % 2}"}
         with wandb.init(project="several", config=config, tags=tags, **names) as run:
@@ -270,6 +255,21 @@ def several(session_sdk: Path) -> str:
     pytest.param({"$and": [{"group": "g0"}, {"$not": {"name": "r2"}}]}, [0, 4], id="and not"),
     pytest.param({"$nor": [{"group": "g0"}, {"name": "r1"}]}, [3], id="nor"),
     pytest.param({"created_at": {"$gt": "2020-01-01"}}, [0, 1, 2, 3, 4], id="time"),
+    pytest.param({"createdAt": {"$lt": "2090-01-01T00:00:00+05:00"}}, [0, 1, 2, 3, 4], id="time with an offset"),
+    pytest.param({"heartbeatAt": {"$gt": 4_000_000_000}}, [], id="time in seconds"),
+    pytest.param({"duration": {"$lt": 3600, "$gte": 0}}, [0, 1, 2, 3, 4], id="duration"),
+    pytest.param({"entity": "local", "project": "several", "jobType": None}, [0, 1, 2, 3, 4], id="place"),
+    pytest.param({"display_name": {"$regex": "^RUN 3", "$options": "i"}}, [3], id="regex in any case"),
+    pytest.param({"display_name": {"$not": {"$regex": "[12]$"}}}, [0, 3, 4], id="not regex"),
+    pytest.param({"display_name": {"$contains": "n 4"}}, [4], id="contains"),
+    pytest.param({"tags": {"$all": ["odd", "x"]}}, [1, 3], id="all tags"),
+    pytest.param({"tags.even": True}, [0, 2, 4], id="tag as a name"),
+    pytest.param({"keys_info.keys.acc": {"$exists": True}}, [0, 1, 2, 3, 4], id="logged key"),
+    pytest.param({"keys_info.keys.never": {"$exists": True}}, [], id="key that was not logged"),
+    pytest.param({"config.layers": [4, 1]}, [4], id="list"),
+    pytest.param({"config.opt": {"name": "adam"}}, [1, 3], id="object"),
+    pytest.param({"config.lr": {"$in": [1.0, 0.1]}}, [0, 1], id="config in"),
+    pytest.param({"state": {"$eq": "finished"}, "name": {"$lte": "r1"}}, [0, 1], id="eq and lte"),
     pytest.param({"config.opt.name": {"$gt": 3}}, [], id="no comparison across types"),
 ])  # fmt: skip
 def test_runs_are_filtered(several: str, sdk: Path, filters: dict[str, object], expected: list[int]) -> None:
@@ -283,6 +283,8 @@ def test_runs_are_filtered(several: str, sdk: Path, filters: dict[str, object], 
     ("+config.lr.value", [4, 3, 2, 1, 0]),
     ("-summary_metrics.acc", [4, 3, 2, 1, 0]),
     ("+summary_metrics.only", [4, 0, 1, 2, 3]),
+    ("-heartbeat_at", [4, 3, 2, 1, 0]),
+    ("+group,-display_name", [4, 2, 0, 3, 1]),
 ])  # fmt: skip
 def test_runs_are_ordered_with_missing_values_last(several: str, sdk: Path, order: str, expected: list[int]) -> None:
     found = wandb.Api().runs(f"local/{several}", order=order, per_page=2)
@@ -294,23 +296,9 @@ def test_runs_are_ordered_with_missing_values_last(several: str, sdk: Path, orde
     ({"name": {"$near": 1}}, "'\\$near' is not an operator"),
     ({"name": {"$regex": "("}}, "'\\(' is not a regular expression"),
     ({"$and": 3}, "\\$and takes a list, not 3"),
+    ({"name": {"$regex": "r", "$options": "q"}}, "\\$options are some of the letters i, m and s"),
+    ({"tags": ["even"]}, "'tags' has many values"),
 ])  # fmt: skip
 def test_a_filter_that_means_nothing_is_an_error(several: str, sdk: Path, filters: dict[str, object], complaint: str) -> None:
     with pytest.raises(Exception, match=complaint):
         len(wandb.Api().runs(f"local/{several}", filters=filters))
-
-
-def test_offline_runs_are_synced_twice_without_doubling(
-    script: Callable[..., subprocess.Popen[str]], server: Server, sdk: Path, project: str
-) -> None:
-    source = f"import wandb\nwith wandb.init(project='{project}', id='off') as run:\n  [run.log({{'x': x}}) for x in range(4)]"
-    script(source, WANDB_MODE="offline").communicate()
-    folder = next((sdk / "wandb").glob("offline-run-*-off"))
-    program = f"import sys; from wandb.cli.cli import cli; sys.argv = ['wandb', 'sync', {str(folder)!r}]; cli()"
-    for _ in range(2):
-        for marker in folder.glob("*.synced"):
-            marker.unlink()
-        output = script(program, WANDB_SILENT="false").communicate()
-        found = find(project, "off")
-        assert [row["x"] for row in found.scan_history()] == [0, 1, 2, 3], output
-    assert (found.state, found.history_keys["keys"]["x"]["typeCounts"]) == ("finished", [{"type": "number", "count": 4}])

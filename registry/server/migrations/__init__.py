@@ -8,16 +8,16 @@ the middle leaves the database as it was.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from functools import lru_cache
 from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-from registry.errors import RegError
+from registry.errors import EnvironmentProblem
 
 
-class NewerDatabase(RegError):
+class NewerDatabase(EnvironmentProblem):
     """A newer `reg` wrote this home."""
 
 
@@ -28,6 +28,21 @@ def known() -> dict[str, str]:
     return {file.stem.replace("_", " "): file.read_text(encoding="utf-8") for file in files}
 
 
+def due(done: Set[str]) -> list[str]:
+    """The names of the migrations that a database lacks which has had those in `done`.
+
+    Raises:
+        NewerDatabase: it has had migrations that this code does not know.
+    """
+    unknown = sorted(done - known().keys())
+    if unknown:
+        raise NewerDatabase(
+            f"a newer reg wrote this home (it knows '{unknown[-1]}', this one does not)",
+            hint="pip install --upgrade reg-lifecycle, or point REG_HOME at another folder",
+        )
+    return [name for name in known() if name not in done]
+
+
 def migrate(connection: Connection) -> None:
     """Bring the database to this code's schema.
 
@@ -36,23 +51,19 @@ def migrate(connection: Connection) -> None:
     Raises:
         NewerDatabase: it has had migrations that this code does not know.
     """
+    for name in due(applied(connection)):
+        for statement in _statements(known()[name]):
+            connection.exec_driver_sql(statement)
+        connection.execute(text("INSERT INTO migrations (name) VALUES (:name)"), {"name": name})
+
+
+def applied(connection: Connection) -> Set[str]:
+    """The names of the migrations that this database has had; a new one has had none.
+
+    Args:
+        connection: in a write transaction.
+    """
     connection.execute(text("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY) WITHOUT ROWID"))
-    done = applied(connection)
-    unknown = sorted(done - known().keys())
-    if unknown:
-        raise NewerDatabase(
-            f"a newer reg wrote this home (it knows '{unknown[-1]}', this one does not)",
-            hint="pip install --upgrade reg-lifecycle, or point REG_HOME at another folder",
-        )
-    for name, sql in known().items():
-        if name not in done:
-            for statement in _statements(sql):
-                connection.exec_driver_sql(statement)
-            connection.execute(text("INSERT INTO migrations (name) VALUES (:name)"), {"name": name})
-
-
-def applied(connection: Connection) -> set[str]:
-    """The names of the migrations that this database has had."""
     return set(connection.execute(text("SELECT name FROM migrations")).scalars())
 
 

@@ -12,7 +12,8 @@ from registry.references import REGISTRY_PREFIX
 from registry.server import ids
 from registry.server.context import Context
 from registry.server.resolvers import Info
-from registry.server.store import artifacts, collections, memberships, people
+from registry.server.resolvers.places import place
+from registry.server.store import artifacts, collections, memberships, people, protection
 from registry.server.store.artifacts import Artifact
 from registry.server.store.collections import Collection
 
@@ -41,6 +42,10 @@ def delete_aliases(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]
 def update_artifact(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context = info.context
     found = _artifact(context, input["artifact_id"])
+    context.access.write_artifact(found.id)
+    if input.get("ttl_duration_seconds") not in (None, artifacts.said_ttl(found.ttl_seconds)):
+        # Who edits a version by way of a registry may describe it, but not end its life.
+        context.access.write(found.sequence.project.id)
     artifacts.edit(
         context.connection,
         found.id,
@@ -57,6 +62,7 @@ def update_artifact(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any
 def delete_artifact(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context = info.context
     found = _artifact(context, input["artifact_id"])
+    context.access.write(found.sequence.project.id)
     with_aliases = bool(input.get("delete_aliases"))
     artifacts.remove(context.connection, found, with_aliases=with_aliases, user_id=context.user.id)
     return {"artifact": artifacts.by_id(context.connection, found.id)}
@@ -66,6 +72,7 @@ def delete_artifact(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any
 def link_artifact(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context = info.context
     project, name = _portfolio(context, input)
+    context.access.write(project.id)
     version = artifacts.link(
         context.connection,
         _linked(context, input),
@@ -81,6 +88,7 @@ def link_artifact(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 def unlink_artifact(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context = info.context
     portfolio = _collection(context, input["artifact_portfolio_id"])
+    context.access.write(portfolio.project.id)
     found = _artifact(context, input["artifact_id"])
     artifacts.unlink(context.connection, found.id, portfolio, user_id=context.user.id)
     return {"success": True}
@@ -90,7 +98,11 @@ def unlink_artifact(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any
 @mutation.field("updateArtifactPortfolio")
 def update_collection(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context = info.context
-    found = _collection(context, input.get("artifact_sequence_id") or input["artifact_portfolio_id"])
+    found = _collection(context, _sequence_or_portfolio(input))
+    context.access.write(found.project.id)
+    if input.get("name") not in (None, found.name):
+        # Under another name the collection's protected aliases are no longer found where they were promised.
+        protection.require_collection(context.connection, found.id, context.user.id)
     collections.describe(context.connection, found, name=input.get("name"), description=input.get("description"))
     return {"artifact_collection": collections.by_id(context.connection, found.id)}
 
@@ -99,6 +111,7 @@ def update_collection(_: None, info: Info, input: dict[str, Any]) -> dict[str, A
 def move_sequence(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context = info.context
     found = _collection(context, input["artifact_sequence_id"])
+    context.access.write(found.project.id)
     collections.change_type(context.connection, found, input["destination_artifact_type_name"])
     return {"artifact_collection": collections.by_id(context.connection, found.id)}
 
@@ -107,7 +120,8 @@ def move_sequence(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 @mutation.field("deleteArtifactPortfolio")
 def delete_collection(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context = info.context
-    found = _collection(context, input.get("artifact_sequence_id") or input["artifact_portfolio_id"])
+    found = _collection(context, _sequence_or_portfolio(input))
+    context.access.write(found.project.id)
     artifacts.remove_collection(context.connection, found, user_id=context.user.id)
     return {"artifact_collection": replace(found, state="DELETED")}
 
@@ -133,11 +147,15 @@ def _artifact(context: Context, id: str) -> Artifact:
 
 def _linked(context: Context, input: dict[str, Any]) -> Artifact:
     if input.get("artifact_id"):
-        return _artifact(context, input["artifact_id"])
-    number = artifacts.by_client_id(context.connection, input.get("client_id") or "")
-    if number is None:
-        raise NotFound("the artifact to link is not known: give artifactID or clientID")
-    return artifacts.by_id(context.connection, number)
+        found = _artifact(context, input["artifact_id"])
+    else:
+        number = artifacts.by_client_id(context.connection, input.get("client_id") or "")
+        if number is None:
+            raise NotFound("the artifact to link is not known: give artifactID or clientID")
+        found = artifacts.by_id(context.connection, number)
+    # A link shows the version, its content included, to everybody in the registry.
+    context.access.read_artifact(found.id)
+    return found
 
 
 def _portfolio(context: Context, input: dict[str, Any]) -> tuple[people.Project, str]:
@@ -155,7 +173,7 @@ def _portfolio(context: Context, input: dict[str, Any]) -> tuple[people.Project,
         owner = people.entity(context.connection, entity_name)
         if owner is None:
             raise NotFound(f"there is no entity '{entity_name[:80]}'")
-        project = people.ensure_project(context.connection, owner, name, context.user.id)
+        project = place(context, owner, name)
     return project, input["artifact_portfolio_name"]
 
 
@@ -163,12 +181,14 @@ def _collection(context: Context, id: str) -> Collection:
     return collections.by_id(context.connection, ids.decode("ArtifactCollection", id))
 
 
-def _collection_at(context: Context, place: dict[str, Any]) -> Collection:
-    entity, project_name, name = place["entity_name"], place["project_name"], place["artifact_collection_name"]
+def _collection_at(context: Context, named: dict[str, Any]) -> Collection:
+    """The collection that is to be changed, of somebody who may."""
+    entity, project_name, name = named["entity_name"], named["project_name"], named["artifact_collection_name"]
     project = people.project(context.connection, entity, project_name)
     found = None if project is None else collections.find(context.connection, project.id, name)
     if found is None:
         raise NotFound(f"there is no collection {entity}/{project_name}/{name}")
+    context.access.write(found.project.id)
     return found
 
 
@@ -178,6 +198,12 @@ def _named_aliases(context: Context, input: dict[str, Any]) -> list[tuple[member
         (memberships.require(context.connection, found.id, _collection_at(context, alias)), alias["alias"])
         for alias in input["aliases"]
     ]
+
+
+def _sequence_or_portfolio(input: dict[str, Any]) -> str:
+    """The id in the input of a mutation that exists for either kind."""
+    given: str = input["artifact_sequence_id"] if "artifact_sequence_id" in input else input["artifact_portfolio_id"]
+    return given
 
 
 def _tags(tags: list[dict[str, Any]] | None) -> list[str]:

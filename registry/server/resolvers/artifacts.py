@@ -158,6 +158,12 @@ def latest(parent: Collection, info: Info) -> Artifact | None:
     return None if found is None else artifacts.by_id(context.connection, found)
 
 
+@sequence.field("digestAlgorithm")
+def algorithm_of_sequence(parent: Collection, info: Info) -> str | None:
+    """By which its newest version is known; a client that begins a sequence chooses."""
+    return artifacts.algorithm_in(info.context.connection, parent.id)
+
+
 @artifact.field("id")
 def artifact_id(parent: Artifact, info: Info) -> str:
     return ids.encode("Artifact", parent.id)
@@ -209,8 +215,9 @@ def creator_kind(parent: Run | people.Person, *_: Any) -> str:
 @artifact.field("usedBy")
 def used_by(parent: Artifact, info: Info) -> dict[str, Any]:
     context = info.context
-    users = [runs.by_id(context.connection, number) for number in lineage.users_of(context.connection, parent.id)]
-    edges = [{"node": user} for user in users]
+    users = lineage.users_of(context.connection, parent.id)
+    found = runs.by_ids(context.connection, users)
+    edges = [{"node": found[number]} for number in users]
     return {"edges": edges, "page_info": {"end_cursor": None, "has_next_page": False}, "total_count": len(edges)}
 
 
@@ -279,8 +286,6 @@ def input_artifacts(parent: Run, info: Info, after: str | None = None, first: in
 artifact.set_alias("artifactSequence", "sequence")
 artifact.set_alias("commitHash", "digest")
 artifact.set_field("ttlIsInherited", lambda parent, _info: parent.ttl_seconds is None)
-artifact.set_field("digestAlgorithm", lambda _parent, _info: "MANIFEST_MD5")
-sequence.set_field("digestAlgorithm", lambda _parent, _info: "MANIFEST_MD5")
 collection.set_alias("defaultArtifactType", "type")
 membership.set_alias("artifactCollection", "collection")
 # The default would look for `md_5`.
@@ -336,5 +341,5 @@ def _file(context: Context, parent: Artifact, entry: Entry) -> dict[str, Any]:
         "mimetype": mimetypes.guess_type(entry.path)[0],
         "updated_at": parent.updated_at,
         "digest": entry.digest,
-        "md5": None if entry.md5 is None else manifests.base64_md5(entry.md5),
+        "md5": None if entry.md5 is None else manifests.base64_digest(entry.md5),
     }

@@ -7,15 +7,19 @@ from typing import Any
 
 from ariadne import MutationType, ObjectType, QueryType, SchemaBindable
 
+from registry.errors import Conflict, NotFound, Unauthorised
 from registry.server import ids
+from registry.server.access import Level
+from registry.server.context import Context, now
 from registry.server.resolvers import Info
-from registry.server.store import people
+from registry.server.store import access, keys, members, organizations, people
+from registry.server.store.members import Member
 from registry.server.store.pages import Page
 
 # The newest client this server was tested with, and the oldest it hopes to serve.
 _CLIENT_VERSIONS = {"max_cli_version": "0.31.99", "min_cli_version": "0.20.0"}
 
-# What 0.31 asks about and this server does. Absent means off: XXH128 digests, gzip streams, automations.
+# What 0.31 asks about and this server does. Absent means off: automations.
 _FEATURES = (
     "STRUCTURED_CONSOLE_LOGS",
     "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
@@ -25,9 +29,11 @@ _FEATURES = (
     "INCLUDE_ARTIFACT_TYPES_IN_REGISTRY_CREATION",
     "ARTIFACT_COLLECTIONS_FILTERING_SORTING",
     "TOTAL_COUNT_IN_FILE_CONNECTION",
+    "ARTIFACT_DIGEST_ALGORITHM",
     "MARK_RUN_FILES_UPLOADED",
     "SWEEPS_QUERY_FILTERING",
     "SWEEPS_LOCAL_SCHEDULER",
+    "FILESTREAM_GZIP",
     # Taken for granted by 0.31, asked about by older clients.
     "LARGE_FILENAMES",
     "ARTIFACT_TAGS",
@@ -35,6 +41,9 @@ _FEATURES = (
     "ARTIFACT_COLLECTION_MEMBERSHIP_FILES",
     "ARTIFACT_COLLECTION_MEMBERSHIP_FILE_DOWNLOAD_HANDLER",
     "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
+    # Asked about by W&B's own tests only.
+    "UPDATE_RUN_STATE",
+    "RUN_SCAN_HISTORY_LIVE_DATA",
 )
 
 query = QueryType()
@@ -63,18 +72,23 @@ def viewer(_: None, info: Info) -> people.Person | None:
 
 @query.field("users")
 def users(_: None, info: Info, query: str | None = None) -> dict[str, Any]:
-    return _edges(people.search(info.context.connection, query))
+    context = info.context
+    found = people.search(context.connection, query)
+    return _edges([one for one in found if _knows(context, one)])
 
 
 @query.field("entity")
 def entity_by_name(_: None, info: Info, name: str | None = None) -> people.Entity | None:
     context = info.context
-    return people.entity(context.connection, name or context.user.entity)
+    found = people.entity(context.connection, name or context.user.entity)
+    return found if found is not None and _may_name(context, found) else None
 
 
 @query.field("organization")
 def organization_by_name(_: None, info: Info, name: str) -> people.Organization | None:
-    return people.organization(info.context.connection, name)
+    context = info.context
+    found = people.organization(context.connection, name)
+    return found if found is not None and _belongs(context, found.id) else None
 
 
 @query.field("project")
@@ -90,32 +104,93 @@ def project_by_name(_: None, info: Info, name: str | None = None, entity_name: s
 def projects(
     _: None, info: Info, entity_name: str | None = None, after: str | None = None, first: int | None = None
 ) -> Page[people.Project]:
-    context = info.context
-    return people.project_page(context.connection, entity_name or context.user.entity, after=after, first=first)
+    return _projects_of(info.context, entity_name or info.context.user.entity, after=after, first=first)
+
+
+@user.field("projects")
+def user_projects(
+    parent: people.Person, info: Info, after: str | None = None, first: int | None = None
+) -> Page[people.Project]:
+    return _projects_of(info.context, parent.entity, after=after, first=first)
 
 
 @mutation.field("createTeam")
 def create_team(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-    return {"entity": people.create_team(info.context.connection, input["team_name"])}
+    """In the organisation that the user governs, and theirs unless somebody else is named."""
+    context = info.context
+    team = organizations.create_team(context.connection, input["team_name"], _governed(context))
+    head = input.get("team_admin_user_name") or context.user.username
+    members.join_team(context.connection, team, people.the_person(context.connection, head).id, "admin")
+    return {"entity": team}
+
+
+@mutation.field("createUser")
+def create_user(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    """Under the first part of the address, in the only organisation if there is one; `reg admin key create` gives a key."""
+    context = info.context
+    context.access.require_admin("create users")
+    username, _at, _host = input["email"].partition("@")
+    made = people.create(context.connection, username, email=input["email"], admin=bool(input.get("admin")))
+    organizations.join_the_only_one(context.connection, made.id)
+    return {"user": made}
+
+
+@mutation.field("createInvite")
+def create_invite(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    context = info.context
+    team = _team_governed(context, input["entity_name"])
+    invited = people.the_person(context.connection, input.get("username") or input.get("email") or "")
+    if invited.id in {known.id for known in members.of_team(context.connection, team.id)}:
+        raise Conflict(f"'{invited.username}' is in the team '{team.name}' already")
+    members.join_team(context.connection, team, invited.id, "admin" if input.get("admin") else "member")
+    invite = {"id": ids.encode("User", invited.id), "name": invited.name, "email": invited.email, "to_user": invited}
+    return {"invite": {**invite, "created_at": now()}}
+
+
+@mutation.field("deleteInvite")
+def delete_invite(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    context = info.context
+    team = _team_governed(context, input.get("entity_name") or "")
+    leaving = people.person(context.connection, ids.decode("User", input.get("id") or ""))
+    if leaving is None:
+        raise NotFound(f"nobody in the team '{team.name}' has this id")
+    members.leave_team(context.connection, team, leaving)
+    return {"success": True}
+
+
+@mutation.field("createServiceAccount")
+def create_service_account(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    context = info.context
+    team = _team_governed(context, input["entity_name"])
+    made = people.create_service_account(context.connection, team, input["description"])
+    members.join_team(context.connection, team, made.id, "member")
+    return {"user": made}
 
 
 @mutation.field("generateApiKey")
 def generate_api_key(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context = info.context
-    description = input.get("description")
-    number, key = people.create_key(context.connection, context.user.id, description=description)
-    return {"api_key": {"id": ids.encode("ApiKey", number), "name": key, "description": description}}
+    context.access.allow()
+    made, key = keys.create(context.connection, context.user.id, description=input.get("description"))
+    return {"api_key": {"id": ids.encode("ApiKey", made.id), "name": key, "description": made.description}}
 
 
 @mutation.field("deleteApiKey")
 def delete_api_key(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    """Only the owner of the key or an instance admin can."""
     context = info.context
-    people.delete_key(context.connection, context.user.id, ids.decode("ApiKey", input["id"]))
+    context.access.allow()
+    number = ids.decode("ApiKey", input["id"])
+    owner = keys.user_of_id(context.connection, number)
+    if owner is None or not (context.access.admin or owner.id == context.user.id):
+        raise NotFound("you have no API key with this id")
+    keys.revoke(context.connection, owner.id, number)
     return {"success": True}
 
 
 @mutation.field("createCustomChart")
 def create_custom_chart(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    info.context.access.allow()  # nothing is kept
     return {"chart": {"id": f"{input['entity']}/{input['name']}"}}
 
 
@@ -131,19 +206,30 @@ def flags(person: people.Person, info: Info) -> str:
 
 @user.field("apiKeys")
 def user_keys(person: people.Person, info: Info) -> dict[str, Any]:
-    keys = people.keys(info.context.connection, person.id)
-    return _edges([{"id": ids.encode("ApiKey", key.id), "name": key.prefix, "description": key.description} for key in keys])
+    context = info.context
+    shown = context.access.admin or person.id == context.user.id
+    found = keys.listing(context.connection, person.id) if shown else []
+    return _edges([{"id": ids.encode("ApiKey", key.id), "name": key.prefix, "description": key.description} for key in found])
 
 
 @user.field("teams")
 def user_teams(person: people.Person, info: Info) -> dict[str, Any]:
-    return _edges(people.teams(info.context.connection))
+    context = info.context
+    found = members.teams_of(context.connection, person.id)
+    return _edges([team for team in found if _may_name(context, team)])
 
 
 @user.field("organizations")
 def user_organizations(person: people.Person, info: Info) -> list[people.Organization]:
-    found = _organization(people.entity_by_id(info.context.connection, person.entity_id), info)
-    return [found] if found else []
+    context = info.context
+    found = members.organizations_of(context.connection, person.id)
+    return [organization for organization in found if _belongs(context, organization.id)]
+
+
+@user.field("email")
+@member.field("email")
+def email(person: people.Person | Member, info: Info) -> str | None:
+    return person.email if _knows(info.context, person) else None
 
 
 @entity.field("id")
@@ -163,27 +249,41 @@ def is_team(parent: people.Entity, info: Info) -> bool:
 
 @entity.field("organization")
 def _organization(parent: people.Entity, info: Info) -> people.Organization | None:
-    if parent.organization_id is None:
-        return None
-    return people.organization_by_id(info.context.connection, parent.organization_id)
+    """Of a user's own entity only where there is but one: the client asks `user` for the others."""
+    context = info.context
+    if parent.kind == "user":
+        owner = _owner_of(context, parent)
+        theirs = [] if owner is None else members.organizations_of(context.connection, owner.id)
+        found = theirs[0] if len(theirs) == 1 else None
+    else:
+        number = parent.organization_id
+        found = None if number is None else people.organization_by_id(context.connection, number)
+    return found if found is not None and _belongs(context, found.id) else None
 
 
 @entity.field("user")
 def entity_user(parent: people.Entity, info: Info) -> people.Person | None:
-    # The client reads a team's organisation from the entity and a person's from here; both are the same one, so
-    # every entity may answer both.
-    context = info.context
-    return people.person(context.connection, context.user.id)
+    return _owner_of(info.context, parent)
 
 
 @entity.field("members")
-def members(parent: people.Entity, info: Info) -> list[people.Person]:
-    return people.search(info.context.connection, None)
+def entity_members(parent: people.Entity, info: Info) -> list[Member]:
+    context = info.context
+    if not _may_name(context, parent):
+        return []
+    if parent.kind == "organization" and parent.organization_id is not None:
+        return members.of_organization(context.connection, parent.organization_id)
+    return members.of_team(context.connection, parent.id) if parent.kind == "team" else []
 
 
 @member.field("id")
-def member_id(person: people.Person, info: Info) -> str:
+def member_id(person: Member, info: Info) -> str:
     return ids.encode("User", person.id)
+
+
+@member.field("accountType")
+def account_type(person: Member, info: Info) -> str:
+    return "SERVICE" if person.service else "MEMBER"
 
 
 @organization.field("id")
@@ -219,7 +319,7 @@ def allows_all_types(parent: people.Project, info: Info) -> bool:
 def _constant(kind: ObjectType, **answers: Any) -> None:
     """Fields of the cloud's business side: a machine of one's own has neither plans nor quotas."""
     for name, answer in answers.items():
-        kind.set_field(name, lambda _parent, _info, answer=answer: answer)
+        kind.set_field(name, lambda _parent, _info, answer=answer, **_asked: answer)
 
 
 _constant(
@@ -233,13 +333,72 @@ _constant(
     defaultAccess="PRIVATE",
     isPaid=False,
     limits={},
-    xxhashDigestsEnabled=False,
+    xxhashDigestsEnabled=True,
 )
-_constant(member, role="admin", pending=False, accountType="MEMBER")
+_constant(member, pending=False)
 _constant(organization, featureFlags=[])
-_constant(project, isBenchmark=False, views="{}", readOnly=False)
+_constant(project, isBenchmark=False, views="{}")
 
 bindables: list[SchemaBindable] = [query, mutation, user, entity, member, organization, project]
+
+
+def _projects_of(context: Context, entity_name: str, *, after: str | None, first: int | None) -> Page[people.Project]:
+    seen = access.visible(context.access)
+    return people.project_page(context.connection, entity_name, visible=seen, after=after, first=first)
+
+
+def _knows(context: Context, person: people.Person | Member) -> bool:
+    """Whether the user shares an organisation with somebody, whose address and name they may then look up."""
+    if context.access.admin or person.id == context.user.id:
+        return True
+    return members.share_an_organization(context.connection, context.user.id, person.id)
+
+
+def _belongs(context: Context, organization_id: int) -> bool:
+    entity_id = people.org_entity(context.connection, organization_id).id
+    return context.access.admin or entity_id in context.access.grants.organizations
+
+
+def _may_name(context: Context, found: people.Entity) -> bool:
+    """Whether the user has a part in an entity: their own, their teams, what belongs to their organisations."""
+    if context.access.entity_level(found.id) > Level.NONE:
+        return True
+    owner = _owner_of(context, found)
+    if owner is not None:
+        return _knows(context, owner)
+    return found.organization_id is not None and _belongs(context, found.organization_id)
+
+
+def _owner_of(context: Context, found: people.Entity) -> people.Person | None:
+    return people.owner_of(context.connection, found.id) if found.kind == "user" else None
+
+
+def _governed(context: Context) -> people.Organization:
+    """The organisation that a team is made in: the one where the user is an admin, or the home's own for an instance admin."""
+    context.access.allow()
+    if context.access.admin:
+        return organizations.the_organization(context.connection, people.LOCAL_ORGANIZATION)
+    theirs = members.organizations_of(context.connection, context.user.id)
+    entities = {one.id: people.org_entity(context.connection, one.id) for one in theirs}
+    governed = [one for one in theirs if context.access.entity_level(entities[one.id].id) == Level.ADMIN]
+    if len(governed) != 1:
+        raise Unauthorised(
+            f"{context.user.username} is admin of {len(governed)} organisations; a team is made by the admin of one",
+            hint="reg admin team add NAME --org ORGANISATION",
+        )
+    return governed[0]
+
+
+def _team_governed(context: Context, name: str) -> people.Entity:
+    """A team whose members are to change, by its own admin or that of its organisation."""
+    context.access.allow()
+    found = people.entity(context.connection, name)
+    if found is None or found.kind != "team" or not _may_name(context, found):
+        raise NotFound(f"there is no team '{name[:80]}'")
+    organization = None if found.organization_id is None else people.org_entity(context.connection, found.organization_id)
+    if organization is None or context.access.entity_level(organization.id) < Level.ADMIN:
+        context.access.require_entity(Level.ADMIN, found.id, found.name)
+    return found
 
 
 def _edges(nodes: list[Any]) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from typing import Any
 from ariadne import MutationType, ObjectType, SchemaBindable
 
 from registry.errors import BadData, NotFound
-from registry.server import ids, searching
-from registry.server.resolvers import Info
-from registry.server.resolvers.runs import place
+from registry.server import documents, ids, searching
+from registry.server.resolvers import Info, places
 from registry.server.store import agents, people, sweeps
 from registry.server.store.agents import Agent, Command
 from registry.server.store.pages import Page
@@ -55,13 +54,18 @@ def upsert_sweep(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     config = input.get("config")
     if input.get("id"):
         found = sweeps.by_id(context.connection, ids.decode("Sweep", input["id"]))
+        context.access.write(found.project_id)
         if config is not None:
             found = sweeps.reconfigure(context.connection, found, config)
         changed = sweeps.change(context.connection, found.id, values)
     else:
         if config is None:
             raise BadData("a sweep needs a configuration", hint="wandb sweep config.yaml")
-        where = place(context, input.get("entity_name"), input.get("project_name"))
+        where = places.place(
+            context,
+            places.owner_named(context, input.get("entity_name")),
+            input.get("project_name") or places.DEFAULT_PROJECT,
+        )
         changed = sweeps.create(context.connection, where, config=config, user_id=context.user.id, values=values)
         if input.get("prior_runs_filters"):
             sweeps.adopt_prior(context.connection, changed, input["prior_runs_filters"])
@@ -77,6 +81,7 @@ def create_agent(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     wanted = sweeps.find(context.connection, found.id, input["sweep"]) if found else None
     if wanted is None:
         raise NotFound(f"there is no sweep {entity}/{name}/{input['sweep'][:80]}")
+    context.access.write(wanted.project_id)
     return {"agent": agents.create(context.connection, wanted, host=input["host"])}
 
 
@@ -84,6 +89,7 @@ def create_agent(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 def agent_heartbeat(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context = info.context
     heard = agents.by_id(context.connection, ids.decode("Agent", input["id"]))
+    context.access.write(sweeps.by_id(context.connection, heard.sweep_id).project_id)
     running = {name for name, runs in _object("runState", input.get("run_state") or "{}").items() if runs}
     commands = agents.heartbeat(context.connection, heard, running=running, user_id=context.user.id)
     program = sweeps.by_id(context.connection, heard.sweep_id).search.program
@@ -94,6 +100,7 @@ def agent_heartbeat(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any
 def enqueue_sweep_run(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context = info.context
     found = sweeps.by_id(context.connection, ids.decode("Sweep", input["id"]))
+    context.access.write(found.project_id)
     arguments = _object("config", input["config"])
     name = input.get("display_name")
     run = agents.enqueue(context.connection, found, arguments=arguments, user_id=context.user.id, display_name=name)
@@ -185,10 +192,4 @@ def _check(values: dict[str, Any]) -> None:
 
 
 def _object(name: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise BadData(f"the {name} is not a JSON object")
-    return value
+    return documents.read_object(text, f"the {name}")

@@ -6,19 +6,19 @@ lists hundreds at a time. A deleted version keeps its number and its edges of li
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from registry.errors import BadData, Conflict, NotFound
 from registry.references import LATEST
+from registry.server import documents
 from registry.server.context import now
 from registry.server.filters import Fields, Values, condition, json_at, ordering
-from registry.server.store import collections, manifests, memberships, people
+from registry.server.store import collections, manifests, memberships, people, protection
 from registry.server.store.collections import Collection, Tag
 from registry.server.store.memberships import Alias, Membership
 from registry.server.store.pages import Page, page
@@ -28,8 +28,8 @@ from registry.server.tables import memberships as memberships_table
 
 PENDING, COMMITTED, DELETED = "PENDING", "COMMITTED", "DELETED"
 
-# What the client says for "as the collection has it", and what we keep for that.
-_TTL_INHERITED = -1
+# What the client says for "as the team has it", which here is for ever, and for "for ever whatever the team has".
+_TTL_INHERITED, _TTL_NONE = -1, -2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ class Artifact:
     state: str
     version_index: int | None
     digest: str
+    digest_algorithm: str
     description: str | None
     metadata: str | None
     ttl_seconds: int | None
@@ -95,6 +96,17 @@ def by_ids(connection: Connection, artifact_ids: Iterable[int]) -> dict[int, Art
 def by_client_id(connection: Connection, client_id: str) -> int | None:
     """The artifact that a client knows under an id of its own."""
     return connection.execute(select(client_ids.c.artifact_id).where(client_ids.c.client_id == client_id)).scalar_one_or_none()
+
+
+def algorithm_in(connection: Connection, sequence_id: int) -> str | None:
+    """The digest algorithm of a sequence's newest version; None while it has none."""
+    query = (
+        select(artifacts.c.digest_algorithm)
+        .where(artifacts.c.sequence_id == sequence_id, artifacts.c.state == COMMITTED)
+        .order_by(artifacts.c.version_index.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar_one_or_none()
 
 
 def canonical(connection: Connection, artifact_id: int) -> int:
@@ -163,8 +175,18 @@ def listing(
     Raises:
         BadData: an unknown name or operator in `filters` or `order`.
     """
-    here = memberships_table.c.collection_id == collection_id
-    return version_page(connection, here, condition(filters, FIELDS), order=order, after=after, first=first)
+    query = (
+        select(memberships_table.c.id)
+        .join(artifacts, artifacts.c.id == memberships_table.c.artifact_id)
+        .where(
+            memberships_table.c.collection_id == collection_id,
+            artifacts.c.state == COMMITTED,
+            condition(filters, FIELDS),
+        )
+        # Within one collection the number tells the same order as the id, and an index has it in that order.
+        .order_by(*_order(order), memberships_table.c.version_index.desc())
+    )
+    return _versions_of(connection, query, after=after, first=first)
 
 
 def version_page(
@@ -188,8 +210,17 @@ def version_page(
         .join(artifact_types, artifact_types.c.id == collections_table.c.type_id)
         .join(projects, projects.c.id == collections_table.c.project_id)
         .where(artifacts.c.state == COMMITTED, *conditions)
-        .order_by(*(ordering(order, FIELDS, default="") if order else ()), memberships_table.c.id.desc())
+        .order_by(*_order(order), memberships_table.c.id.desc())
     )
+    return _versions_of(connection, query, after=after, first=first)
+
+
+def _order(order: str | None) -> list[ColumnElement[Any]]:
+    return ordering(order, FIELDS, default="") if order else []
+
+
+def _versions_of(connection: Connection, query: Select[Any], *, after: str | None, first: int | None) -> Page[Version]:
+    """A page of the versions behind a query of membership ids."""
     found = page(connection, query, lambda row: int(row.id), after=after, first=first)
     members = memberships.by_ids(connection, found.items)
     items = versions(connection, [members[number] for number in found.items])
@@ -297,6 +328,7 @@ def remove_collection(connection: Connection, collection: Collection, *, user_id
                     raise Conflict(f"{artifact} holds '{alias.alias}' in {place}; unlink it there first")
         for artifact in doomed.values():
             remove(connection, artifact, with_aliases=True, user_id=user_id)
+    protection.require_collection(connection, collection.id, user_id)
     collections.remove(connection, collection)
 
 
@@ -314,8 +346,19 @@ def add_tags(connection: Connection, artifact_id: int, names: Iterable[str]) -> 
 
 
 def kept_ttl(seconds: int | None) -> int | None:
-    """A time to live as the client says it, with None for one that is inherited."""
+    """A time to live as the client says it, with None for one that is inherited.
+
+    Raises:
+        BadData: it is no time.
+    """
+    if seconds is not None and seconds <= 0 and seconds not in (_TTL_INHERITED, _TTL_NONE):
+        raise BadData(f"a version cannot live for {seconds} seconds: {_TTL_INHERITED} is as its team, {_TTL_NONE} for ever")
     return None if seconds == _TTL_INHERITED else seconds
+
+
+def said_ttl(seconds: int | None) -> int:
+    """A time to live as the client says it."""
+    return _TTL_INHERITED if seconds is None else seconds
 
 
 def checked_metadata(text: str) -> str:
@@ -323,12 +366,7 @@ def checked_metadata(text: str) -> str:
     Raises:
         BadData: the metadata is not a JSON object.
     """
-    try:
-        document = json.loads(text)
-    except ValueError as exc:
-        raise BadData(f"the metadata is not JSON: {exc}") from exc
-    if not isinstance(document, dict):
-        raise BadData("the metadata is not a JSON object")
+    documents.read_object(text, "the metadata")
     return text
 
 
@@ -351,6 +389,7 @@ def _made(row: Row[Any], tags: Sequence[Tag], held: Sequence[Alias], around: Map
         state=row.state,
         version_index=row.version_index,
         digest=row.digest,
+        digest_algorithm=row.digest_algorithm,
         description=row.description,
         metadata=row.metadata,
         ttl_seconds=row.ttl_seconds,

@@ -18,6 +18,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from registry.errors import BadData, Conflict, NotFound
 from registry.server.context import now
 from registry.server.filters import Fields, Values, condition, ordering
+from registry.server.names import readable
 from registry.server.store import people
 from registry.server.store.pages import Page, page
 from registry.server.tables import aliases, artifact_types, collection_tags, collections, memberships, projects
@@ -85,7 +86,7 @@ def ensure_type(connection: Connection, project_id: int, name: str, *, descripti
     Raises:
         BadData: the name is empty or too long.
     """
-    if not name.strip() or len(name) > _LONGEST_NAME:
+    if not name.strip() or len(name) > _LONGEST_NAME or not readable(name):
         raise BadData(f"'{name[:80]}' cannot be the name of an artifact type: 1 to {_LONGEST_NAME} characters")
     connection.execute(
         upsert(artifact_types)
@@ -284,7 +285,7 @@ def check_tag(name: str) -> str:
 
 
 def _check_name(name: str) -> None:
-    if not name.strip() or len(name) > _LONGEST_NAME or any(letter in "/:" or ord(letter) < 32 for letter in name):
+    if not name.strip() or len(name) > _LONGEST_NAME or any(letter in "/:" for letter in name) or not readable(name):
         raise BadData(f"'{name[:80]}' cannot be the name of a collection: 1 to {_LONGEST_NAME} characters without '/' and ':'")
 
 

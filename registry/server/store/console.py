@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
+from registry.errors import BadData
+from registry.server import documents
 from registry.server.tables import console
 
 _PLAIN = re.compile(r"(?P<level>ERROR )?(?P<timestamp>\d{4}-\d\d-\d\dT\S+)(?: \[(?P<label>[^\]]*)\])? (?P<line>.*)", re.DOTALL)
@@ -25,11 +26,15 @@ class ConsoleLine:
     label: str | None = None
 
 
-def assign(connection: Connection, run_id: int, offset: int, content: Sequence[str]) -> None:
+def assign(connection: Connection, run_id: int, numbered: Iterable[tuple[int, str]]) -> None:
     """Store lines under their numbers."""
-    if content:
-        rows = [{"run_id": run_id, "line": number, "body": body} for number, body in enumerate(content, start=offset)]
+    rows = [{"run_id": run_id, "line": number, "body": body} for number, body in numbered]
+    if rows:
         connection.execute(insert(console).prefix_with("OR REPLACE"), rows)
+
+
+def clear(connection: Connection, run_id: int) -> None:
+    connection.execute(delete(console).where(console.c.run_id == run_id))
 
 
 def head(connection: Connection, run_id: int, *, start: int, count: int) -> list[ConsoleLine]:
@@ -47,16 +52,16 @@ def tail(connection: Connection, run_id: int, *, count: int) -> list[ConsoleLine
 def _read(number: int, body: str) -> ConsoleLine:
     """A line is a JSON object or, from clients that do not know the feature, text that begins with its time."""
     try:
-        value = json.loads(body)
-    except ValueError:
+        value = documents.read(body, "the line") if body.startswith("{") else None
+    except BadData:
         value = None
     if isinstance(value, dict) and isinstance(value.get("content"), str):
         return ConsoleLine(
             number=number,
             line=value["content"],
-            timestamp=value.get("ts"),
-            level=value.get("level"),
-            label=value.get("label"),
+            timestamp=_text(value.get("ts")),
+            level=_text(value.get("level")),
+            label=_text(value.get("label")),
         )
     match = _PLAIN.fullmatch(body)
     if match is None:
@@ -68,3 +73,7 @@ def _read(number: int, body: str) -> ConsoleLine:
         level="error" if match["level"] else None,
         label=match["label"],
     )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, func, insert, select
 
+from registry.errors import BadData
+from registry.server import documents, limits
 from registry.server.tables import events, history, history_keys
 
 _log = logging.getLogger(__name__)
@@ -45,56 +47,59 @@ class Key:
     previous: float | None
 
 
-def lines(offset: int, content: Sequence[str]) -> list[Line]:
+def read(numbered: Iterable[tuple[int, str]]) -> list[Line]:
     """Read what a client sent; a line that is not a JSON object is left out, because one would spoil every later reading."""
     found = []
-    for number, body in enumerate(content, start=offset):
-        try:
-            values = json.loads(body)
-        except (ValueError, RecursionError):
-            values = None
-        if isinstance(values, dict):
-            found.append(_line(number, body, values))
-        else:
+    for number, body in numbered:
+        values = _object(body)
+        if values is None:
             _log.warning("line %d of a history is not a JSON object: %.80r", number, body)
+        else:
+            found.append(_line(number, body, values))
     return found
 
 
-def assign(connection: Connection, run_id: int, rows: Sequence[Line]) -> None:
+def assign(connection: Connection, run_id: int, rows: Sequence[Line]) -> bool:
     """Store rows under their line numbers and keep the index of keys.
 
     A row that is here already is not stored again under another number: a client that syncs an offline run once more
     continues the numbers, and its rows are known by the microsecond they were logged in. Their keys come in any order.
+
+    Returns:
+        Whether a line that was here says something else now.
     """
     if not rows:
-        return
+        return False
     here = select(history.c.line, history.c.body).where(history.c.run_id == run_id)
-    first, last = rows[0].number, rows[-1].number
-    there = {row.line: row.body for row in connection.execute(here.where(history.c.line.between(first, last)))}
+    numbers = [row.number for row in rows]
+    there = set(connection.execute(here.where(history.c.line.between(min(numbers), max(numbers)))).scalars())
     steps = [row.step for row in rows]
     same_steps = here.where(history.c.step.between(min(steps), max(steps)))
     known = {_canonical(json.loads(row.body)) for row in connection.execute(same_steps)}
     fresh = [row for row in rows if _canonical(row.values) not in known] if known else list(rows)
     if not fresh:
-        return
+        return False
     connection.execute(
         insert(history).prefix_with("OR REPLACE"),
         [{"run_id": run_id, "line": row.number, "step": row.step, "body": row.body} for row in fresh],
     )
-    if any(row.number in there for row in fresh):
+    replaced = any(row.number in there for row in fresh)
+    if replaced:
         _recount(connection, run_id)
     else:
         _count(connection, run_id, fresh, _keys(connection, run_id))
+    return replaced
 
 
-def assign_events(connection: Connection, run_id: int, offset: int, content: Sequence[str]) -> None:
-    """Store system metrics under their line numbers."""
-    if content:
-        numbered = enumerate(content, start=offset)
-        connection.execute(
-            insert(events).prefix_with("OR REPLACE"),
-            [{"run_id": run_id, "line": number, "body": body} for number, body in numbered],
-        )
+def assign_events(connection: Connection, run_id: int, numbered: Iterable[tuple[int, str]]) -> None:
+    """Store system metrics under their line numbers, those that are JSON objects."""
+    rows = [{"run_id": run_id, "line": number, "body": body} for number, body in numbered if _object(body) is not None]
+    if rows:
+        connection.execute(insert(events).prefix_with("OR REPLACE"), rows)
+
+
+def clear_events(connection: Connection, run_id: int) -> None:
+    connection.execute(delete(events).where(events.c.run_id == run_id))
 
 
 def last_line(connection: Connection, run_id: int) -> str | None:
@@ -120,7 +125,7 @@ def window(connection: Connection, run_id: int, *, start: int | None, stop: int 
         query = query.where(history.c.step >= start)
     if stop is not None:
         query = query.where(history.c.step < stop)
-    return list(connection.execute(query).scalars())
+    return [row.body for row in _bounded(connection.execute(query))]
 
 
 def with_keys(
@@ -147,7 +152,7 @@ def with_keys(
 
 def sampled_events(connection: Connection, run_id: int, *, samples: int) -> list[str]:
     query = select(events.c.body).where(events.c.run_id == run_id).order_by(events.c.line)
-    return _spread(list(connection.execute(query).scalars()), samples)
+    return _spread([row.body for row in _bounded(connection.execute(query))], samples)
 
 
 def keys(connection: Connection, run_id: int) -> list[Key]:
@@ -158,6 +163,21 @@ def last_step(connection: Connection, run_id: int) -> int:
     """The largest step; -1 when nothing was logged."""
     step = connection.execute(select(func.max(history.c.step)).where(history.c.run_id == run_id)).scalar_one()
     return -1 if step is None else step
+
+
+def first_step(connection: Connection, run_id: int) -> int | None:
+    step: int | None = connection.execute(select(func.min(history.c.step)).where(history.c.run_id == run_id)).scalar_one()
+    return step
+
+
+def count(connection: Connection, run_id: int) -> int:
+    return connection.execute(select(func.count()).select_from(history).where(history.c.run_id == run_id)).scalar_one()
+
+
+def between_lines(connection: Connection, run_id: int, start: int, stop: int) -> list[str]:
+    """The rows of lines [start, stop), in step order."""
+    query = select(history.c.body).where(history.c.run_id == run_id, history.c.line >= start, history.c.line < stop)
+    return list(connection.execute(query.order_by(history.c.step, history.c.line)).scalars())
 
 
 def cut(connection: Connection, run_id: int, *, step: int) -> int:
@@ -199,9 +219,16 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
         elif isinstance(value, bool):
             yield key, "boolean", None
         elif isinstance(value, int):
-            yield key, "number", _float(value)
+            yield key, "number", as_float(value)
         else:
             yield key, "string" if isinstance(value, str) else "list" if isinstance(value, list) else "nil", None
+
+
+def _object(body: str) -> dict[str, Any] | None:
+    try:
+        return documents.read_object(body, "the line")
+    except BadData:
+        return None
 
 
 def _line(number: int, body: str, values: Mapping[str, Any]) -> Line:
@@ -217,7 +244,8 @@ def _canonical(values: Mapping[str, Any]) -> str:
     return json.dumps(values, sort_keys=True)
 
 
-def _float(value: int) -> float:
+def as_float(value: float) -> float:
+    """The nearest float; an integer beyond them all is infinite."""
     try:
         return float(value)
     except OverflowError:
@@ -249,8 +277,22 @@ def _fetch(connection: Connection, run_id: int, numbers: Sequence[int]) -> list[
     for start in range(0, len(numbers), _BATCH):
         chosen = history.c.line.in_(numbers[start : start + _BATCH])
         query = select(history.c.step, history.c.line, history.c.body).where(and_(history.c.run_id == run_id, chosen))
-        rows.extend(connection.execute(query))
+        rows.extend(_bounded(connection.execute(query)))
     return sorted(rows, key=lambda row: (row.step, row.line))
+
+
+def _bounded(rows: Iterable[Row[Any]]) -> Iterator[Row[Any]]:
+    """Rows with a body, as long as one answer can hold them.
+
+    Raises:
+        BadData: it cannot; a part of a history would look like all of it.
+    """
+    text = 0
+    for row in rows:
+        text += len(row.body)
+        if text > limits.ANSWER_TEXT:
+            raise BadData(f"these rows have more than {limits.ANSWER_TEXT:,} characters; ask for fewer of them at once")
+        yield row
 
 
 def _length(connection: Connection, run_id: int) -> int:
@@ -268,7 +310,7 @@ def _recount(connection: Connection, run_id: int) -> None:
     """Index the keys anew: rows were replaced or removed, and a count cannot be taken back."""
     connection.execute(delete(history_keys).where(history_keys.c.run_id == run_id))
     query = select(history.c.line, history.c.body).where(history.c.run_id == run_id).order_by(history.c.line)
-    rows = [_line(row.line, row.body, json.loads(row.body)) for row in connection.execute(query)]
+    rows = read((row.line, row.body) for row in connection.execute(query))
     _count(connection, run_id, rows, {})
 
 

@@ -15,16 +15,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import xxhash
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from registry.errors import BadData, NotFound
+from registry.server import documents, limits
 from registry.server.blobs import Blobs
 from registry.server.context import now
+from registry.server.names import check_path, check_reference, readable
+from registry.server.store import multiparts
 from registry.server.store.pages import DEFAULT_SIZE, Edge, PageInfo
 from registry.server.tables import entries, manifests, uploads
 
 Kind = Literal["FULL", "INCREMENTAL", "PATCH"]
+
+# By which digest files and whole versions are known: the client's choice when a sequence begins.
+MD5, XXH128 = "MANIFEST_MD5", "MANIFEST_XXH128"
 _LARGEST_PAGE = 10_000
 
 
@@ -41,7 +48,7 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One path of a version: stored bytes (`md5`, hex) or a reference (`ref`)."""
+    """One path of a version: stored bytes (`md5`, hex) or a reference (`ref`); `digest` is what the manifest says."""
 
     artifact_id: int
     path: str
@@ -139,11 +146,12 @@ def announce_files(connection: Connection, files: Sequence[Mapping[str, Any]]) -
         )
 
 
-def settled(connection: Connection, artifact_id: int, *, blobs: Blobs, base: bytes | None) -> Contents:
+def settled(connection: Connection, artifact_id: int, *, blobs: Blobs, base: bytes | None, algorithm: str) -> Contents:
     """The contents of a version about to be committed, checked against the stored bytes.
 
     Args:
         base: the manifest of the version that an incremental one builds on.
+        algorithm: of the version's own digest; each entry says for itself by which it is known.
     Raises:
         BadData: a manifest or an announced file has not arrived, a manifest cannot be read, or an entry names bytes that are
             not stored or have another size; the message names the first.
@@ -154,7 +162,10 @@ def settled(connection: Connection, artifact_id: int, *, blobs: Blobs, base: byt
     missing = [manifest for manifest in announced if not blobs.has(manifest.md5 or "")]
     if missing:
         raise BadData(f"the manifest with md5 {missing[0].md5} was announced and never arrived")
-    parts = [_parsed(blobs.read(manifest.md5 or "")) for manifest in _current(announced)]
+    current = _current(announced)
+    if (size := sum(blobs.size(manifest.md5 or "") for manifest in current)) > limits.MANIFEST:
+        raise BadData(f"the manifest has {size:,} bytes, this server takes {limits.MANIFEST:,}")
+    parts = [_parsed(blobs.read(manifest.md5 or "")) for manifest in current]
     if base is not None and announced[-1].kind == "INCREMENTAL":
         parts.insert(0, _parsed(base))
     document = dict(parts[-1])
@@ -163,7 +174,7 @@ def settled(connection: Connection, artifact_id: int, *, blobs: Blobs, base: byt
         contents |= part["contents"]
     document["contents"] = {path: contents[path] for path in sorted(contents)}
     files = _announced_files(connection, artifact_id)
-    md5s = {path: _stored_md5(entry) for path, entry in document["contents"].items()}
+    md5s = _stored_md5s(connection, document["contents"], files)
     sizes = blobs.sizes({*files.values(), *filter(None, md5s.values())})
     absent = [name for name, md5 in files.items() if md5 not in sizes]
     if absent:
@@ -173,7 +184,7 @@ def settled(connection: Connection, artifact_id: int, *, blobs: Blobs, base: byt
     served = blobs.read(announced[-1].md5 or "") if untouched else json.dumps(document, ensure_ascii=False).encode()
     return Contents(
         served=served,
-        digest=_digest(document["contents"]),
+        digest=_digest(document["contents"], algorithm),
         merged=announced[-1].kind != "FULL",
         entries=[_entry(artifact_id, path, entry, md5s[path], sizes) for path, entry in document["contents"].items()],
     )
@@ -184,12 +195,14 @@ def keep(connection: Connection, artifact_id: int, contents: Contents) -> None:
     if contents.entries:
         connection.execute(insert(entries), [vars(entry) | {"artifact_id": artifact_id} for entry in contents.entries])
     connection.execute(delete(uploads).where(uploads.c.artifact_id == artifact_id))
+    multiparts.forget(connection, artifact_id)
 
 
 def forget(connection: Connection, artifact_id: int) -> None:
     """Drop all that says what a version consists of; bytes that nothing else names become garbage."""
     for table in (entries, uploads, manifests):
         connection.execute(delete(table).where(table.c.artifact_id == artifact_id))
+    multiparts.forget(connection, artifact_id)
 
 
 def entry_page(
@@ -213,20 +226,20 @@ def entry_page(
     return EntryPage(items=items, total_count=total, more=bool(items) and len(rows) > size)
 
 
-def hex_md5(text: str) -> str:
-    """The hex form of the base64 md5 that the wire carries.
+def hex_digest(text: str, *, algorithm: str = MD5) -> str:
+    """The hex form of the base64 digest that the wire carries; both algorithms give 128 bits.
 
     Raises:
         BadData: it is not one.
     """
     found = _hex(text)
     if found is None:
-        raise BadData(f"'{text[:80]}' is not a base64 md5")
+        raise BadData(f"'{text[:80]}' is not a base64 {'md5' if algorithm == MD5 else 'XXH128'}")
     return found
 
 
-def base64_md5(text: str) -> str:
-    """The wire's form of a hex md5."""
+def base64_digest(text: str) -> str:
+    """The wire's form of a hex digest."""
     return base64.b64encode(bytes.fromhex(text)).decode()
 
 
@@ -257,33 +270,63 @@ def _announced_files(connection: Connection, artifact_id: int) -> dict[str, str]
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(raw)
-    except ValueError as exc:
-        raise BadData(f"the manifest is not JSON: {exc}") from exc
+    # An entry is an object, and so is its extra.
+    document = documents.read(raw, "the manifest", containers=2 * limits.MANIFEST_ENTRIES + limits.JSON_DEPTH)
     if not isinstance(document, dict) or document.get("version") != 1 or not isinstance(document.get("contents"), dict):
         raise BadData("the manifest has no version 1 and contents: {path: entry}")
+    if len(document["contents"]) > limits.MANIFEST_ENTRIES:
+        raise BadData(f"the manifest has {len(document['contents']):,} entries, this server takes {limits.MANIFEST_ENTRIES:,}")
     for path, entry in document["contents"].items():
+        check_path(path, "the manifest's entry")
         if not isinstance(entry, dict) or not isinstance(entry.get("digest"), str):
             raise BadData(f"the manifest's entry '{path}' has no digest")
-        if ".." in path.split("/"):
-            raise BadData(f"the manifest's entry '{path}' would be written outside of where it is downloaded to")
-        if not isinstance(entry.get("size", 0), int) or not isinstance(entry.get("ref", ""), str):
-            raise BadData(f"the manifest's entry '{path}' needs size: number, and may have ref: text")
+        if len(entry["digest"]) > limits.REFERENCE or not readable(entry["digest"]):
+            raise BadData(f"the manifest's entry '{path}' has a digest that is no line of text")
+        size, ref = entry.get("size"), entry.get("ref")
+        if not (size is None or (type(size) is int and 0 <= size < 1 << 63)) or not (ref is None or isinstance(ref, str)):
+            raise BadData(f"the manifest's entry '{path}' needs size: number of bytes, and may have ref: text")
+        if ref is not None:
+            check_reference(ref, f"the reference of the manifest's entry '{path}'")
+        if not isinstance(entry.get("extra") or {}, dict):
+            raise BadData(f"the manifest's entry '{path}' has an extra that is not an object")
     return document
 
 
-def _digest(contents: Mapping[str, Mapping[str, Any]]) -> str:
+def _digest(contents: Mapping[str, Mapping[str, Any]], algorithm: str) -> str:
     """The digest by which W&B's client knows an artifact: over all paths and their digests, in path order."""
-    hasher = hashlib.md5(b"wandb-artifact-manifest-v1\n", usedforsecurity=False)
     lines: Iterable[str] = (f"{path}:{entry['digest']}\n" for path, entry in contents.items())
-    hasher.update("".join(lines).encode())
+    said = "wandb-artifact-manifest-v1\n{}".format("".join(lines)).encode()
+    hasher = hashlib.md5(said, usedforsecurity=False) if algorithm == MD5 else xxhash.xxh128(said)
     return hasher.hexdigest()
 
 
-def _stored_md5(entry: Mapping[str, Any]) -> str | None:
-    """What a reference names is not stored here, and its digest may be anything."""
-    return None if entry.get("ref") is not None else hex_md5(entry["digest"])
+def _stored_md5s(
+    connection: Connection, contents: Mapping[str, Mapping[str, Any]], files: Mapping[str, str]
+) -> dict[str, str | None]:
+    """Under which md5 the bytes of each path are stored; None for what a reference names, whose digest may be anything.
+
+    Args:
+        files: the md5s announced for this version, by path.
+    """
+    found: dict[str, str | None] = {}
+    others: dict[str, str] = {}
+    for path, entry in contents.items():
+        if entry.get("ref") is not None:
+            found[path] = None
+        elif (entry.get("extra") or {}).get("alg") == "XXH128":
+            others[path] = hex_digest(entry["digest"], algorithm=XXH128)
+        else:
+            found[path] = hex_digest(entry["digest"])
+    known = multiparts.md5s_of(connection, others.values())
+    for path, xxh128 in others.items():
+        candidates = known.get(xxh128, set())
+        if not candidates:
+            raise BadData(f"the manifest names '{path}' with XXH128 {xxh128}, and no such bytes are stored")
+        # XXH128 can be made to collide: then only the version's own upload says which content is meant.
+        if len(candidates) > 1 and files.get(path) not in candidates:
+            raise BadData(f"different contents are stored under the XXH128 {xxh128} of '{path}'; upload the file itself")
+        found[path] = files[path] if files.get(path) in candidates else min(candidates)
+    return found
 
 
 def _entry(artifact_id: int, path: str, entry: Mapping[str, Any], md5: str | None, sizes: Mapping[str, int]) -> Entry:

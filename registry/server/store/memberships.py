@@ -19,6 +19,8 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from registry.errors import BadData, NotFound
 from registry.references import LATEST
 from registry.server.context import now
+from registry.server.names import readable
+from registry.server.store import protection
 from registry.server.store.collections import Collection
 from registry.server.tables import alias_moves, aliases, artifacts, collections, memberships
 
@@ -158,11 +160,12 @@ def set_alias(connection: Connection, membership: Membership, name: str, *, user
     """
     if _VERSION.fullmatch(name):
         return
-    if not name.strip() or len(name) > _LONGEST_ALIAS or any(letter in "/:" or ord(letter) < 32 for letter in name):
+    if not name.strip() or len(name) > _LONGEST_ALIAS or any(letter in "/:" for letter in name) or not readable(name):
         raise BadData(f"'{name[:80]}' cannot be an alias: 1 to {_LONGEST_ALIAS} characters without '/' and ':'")
     held = select(aliases.c.membership_id).where(aliases.c.collection_id == membership.collection_id, aliases.c.name == name)
     if connection.execute(held).scalar_one_or_none() == membership.id:
         return
+    protection.require(connection, membership.collection_id, name, user_id)
     connection.execute(
         upsert(aliases)
         .values(collection_id=membership.collection_id, membership_id=membership.id, name=name)
@@ -175,6 +178,7 @@ def drop_alias(connection: Connection, membership: Membership, name: str, *, use
     """Take an alias away from a membership; nothing happens when it holds no such alias, or no longer."""
     dropped = connection.execute(delete(aliases).where(aliases.c.membership_id == membership.id, aliases.c.name == name))
     if dropped.rowcount:
+        protection.require(connection, membership.collection_id, name, user_id)
         _record(connection, membership, name, taken_away=True, user_id=user_id)
 
 

@@ -6,17 +6,20 @@ can shrink under a reader are short here, so a shifted offset costs less than a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, CursorResult, Row, Select, func, select
 
 from registry.errors import BadData
+from registry.server import limits
 
 T = TypeVar("T")
 DEFAULT_SIZE = 50
 _LARGEST = 10_000
+_CURSOR = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +74,34 @@ def page(
     Raises:
         BadData: `after` is not a cursor of ours, or `first` is negative.
     """
-    if after and not after.isdecimal():
-        raise BadData(f"'{after[:80]}' is not a cursor of this server")
     if first is not None and first < 0:
         raise BadData(f"first is {first}: ask for no fewer than 0 items")
-    start = int(after) if after else 0
+    start = offset(after)
     size = DEFAULT_SIZE if first is None else min(first, _LARGEST)
     total = connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
-    rows = connection.execute(query.limit(size).offset(start)).all()
+    rows = _fitting(connection.execute(query.limit(size).offset(start)))
     return Page(items=[make(row) for row in rows], start=start, total_count=total)
+
+
+def offset(after: str | None) -> int:
+    """How many items a cursor has seen.
+
+    Raises:
+        BadData: it is not a cursor of ours.
+    """
+    if after and not _CURSOR.fullmatch(after):
+        raise BadData(f"'{after[:80]}' is not a cursor of this server")
+    return int(after or 0)
+
+
+def _fitting(result: CursorResult[Any]) -> list[Row[Any]]:
+    """The first rows, at least one, whose text fits into memory; the cursor goes on behind them."""
+    rows: list[Row[Any]] = []
+    text = 0
+    for row in result:
+        text += sum(len(value) for value in row if isinstance(value, str))
+        if rows and text > limits.PAGE_TEXT:
+            break
+        rows.append(row)
+    result.close()
+    return rows

@@ -59,8 +59,6 @@ def upsert(
         Conflict: a registry is to belong to somebody else than the organisation.
         BadData: the name or the access level cannot be one.
     """
-    if name.startswith(REGISTRY_PREFIX) and owner.kind != "organization":
-        raise Conflict(f"a registry belongs to the organisation, and '{owner.name}' is a {owner.kind}")
     if changes.access is not None and changes.access not in _ACCESS:
         raise BadData(f"'{changes.access[:80]}' is not an access level: {', '.join(_ACCESS)}")
     inserted = people.project(connection, owner.name, name) is None
@@ -111,17 +109,18 @@ def listing(
     connection: Connection,
     owner: people.Entity,
     *,
+    visible: ColumnElement[bool],
     filters: str | None,
     order: str | None,
     after: str | None,
     first: int | None,
 ) -> Page[people.Project]:
-    """The registries of an organisation's entity, or all projects of another one; newest first by default.
+    """The `visible` registries of an organisation's entity, or projects of another one; newest first by default.
 
     Raises:
         BadData: an unknown name or operator.
     """
-    query = select(projects.c.id).where(*_of(owner), condition(filters, FIELDS))
+    query = select(projects.c.id).where(*_of(owner), visible, condition(filters, FIELDS))
     query = query.order_by(*ordering(order, FIELDS, default="-id"), projects.c.id.desc())
     return page(connection, query, lambda row: people.project_by_id(connection, row.id), after=after, first=first)
 
@@ -130,6 +129,7 @@ def collection_page(
     connection: Connection,
     owner: people.Entity,
     *,
+    visible: ColumnElement[bool],
     registry_filters: str | None,
     filters: str | None,
     kinds: Sequence[Kind],
@@ -141,6 +141,7 @@ def collection_page(
     return collections.page_of(
         connection,
         *_of(owner),
+        visible,
         condition(registry_filters, FIELDS),
         condition(filters, collections.FIELDS),
         collections_table.c.kind.in_(kinds),
@@ -154,6 +155,7 @@ def version_page(
     connection: Connection,
     owner: people.Entity,
     *,
+    visible: ColumnElement[bool],
     registry_filters: str | None,
     collection_filters: str | None,
     filters: str | None,
@@ -165,6 +167,7 @@ def version_page(
     return artifacts.version_page(
         connection,
         *_of(owner),
+        visible,
         condition(registry_filters, FIELDS),
         condition(collection_filters, collections.FIELDS),
         condition(filters, artifacts.FIELDS),

@@ -6,13 +6,15 @@ import mimetypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, insert, literal, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from registry.errors import NotFound
+from registry.errors import BadData, NotFound
+from registry.server import limits
 from registry.server.context import now
+from registry.server.names import check_path
 from registry.server.store.pages import Page, page
-from registry.server.tables import run_files
+from registry.server.tables import run_files, runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +42,12 @@ def announce(connection: Connection, run_id: int, names: Sequence[str]) -> list[
 
     Returns:
         One file per name, in the order asked.
+    Raises:
+        BadData: a name would leave the folder that it is downloaded to.
     """
     moment = now()
     for name in map(normal, names):
+        check_path(name, "the run file")
         row = {"run_id": run_id, "name": name, "mimetype": mimetypes.guess_type(name)[0], "updated_at": moment}
         connection.execute(upsert(run_files).values(row).on_conflict_do_nothing())
     return [_named(connection, run_id, normal(name)) for name in names]
@@ -86,8 +91,25 @@ def listing(
     if names:
         query = query.where(run_files.c.name.in_([normal(name) for name in names]))
     if pattern:
+        if len(pattern) > limits.PATTERN:
+            raise BadData(f"the pattern has {len(pattern)} characters, this server takes {limits.PATTERN}")
         query = query.where(run_files.c.name.like(pattern))
     return page(connection, query, lambda row: RunFile(**row._mapping), after=after, first=first)
+
+
+def copy(connection: Connection, parent_id: int, child_id: int, *, prefix: str) -> None:
+    """Give a run the files of another whose names begin so."""
+    kept = [column for column in run_files.c if column.name not in {"id", "run_id"}]
+    rows = select(literal(child_id), *kept).where(
+        run_files.c.run_id == parent_id, run_files.c.md5.is_not(None), run_files.c.name.startswith(prefix, autoescape=True)
+    )
+    connection.execute(insert(run_files).from_select(["run_id", *(column.name for column in kept)], rows))
+
+
+def projects_of(connection: Connection, file_ids: Sequence[int]) -> list[int]:
+    """The ids of the projects whose runs have these files."""
+    query = select(runs.c.project_id).distinct().join(run_files, run_files.c.run_id == runs.c.id)
+    return list(connection.execute(query.where(run_files.c.id.in_(file_ids))).scalars())
 
 
 def remove(connection: Connection, file_ids: Sequence[int]) -> None:

@@ -6,21 +6,23 @@ when it falls silent in between; it comes back to life when it speaks again.
 
 from __future__ import annotations
 
+import json
 import random
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, true, update
 
 from registry.errors import BadData, NotFound
 from registry.server.context import now
 from registry.server.filters import Fields, Values, condition, json_at, ordering
+from registry.server.names import readable
 from registry.server.store.pages import Page, page
 from registry.server.store.people import Project
-from registry.server.tables import alerts, entities, projects, runs, users
+from registry.server.tables import alerts, entities, history_keys, projects, runs, users
 
 _ADJECTIVES = ("amber", "brisk", "calm", "clear", "eager", "fresh", "gentle", "golden", "happy", "keen", "lively", "noble")
 _NOUNS = (
@@ -41,11 +43,15 @@ _NOUNS = (
 )
 _FORBIDDEN_IN_NAMES = '/\\#?%:"'
 _ALIVE = ("running", "preempting")
+UNFINISHED = ("pending", *_ALIVE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run; `config`, `summary` are the JSON texts its process sent, `*_lines` how far each stream has come."""
+    """One run; `config`, `summary` are the JSON texts its process sent, `*_lines` how far each stream has come.
+
+    `inherited_summary` is what a forked or rewound run began with and its process does not repeat.
+    """
 
     id: int
     project_id: int
@@ -56,6 +62,7 @@ class Run:
     state: str
     config: str
     summary: str
+    inherited_summary: str | None
     notes: str | None
     description: str | None
     tags: str
@@ -87,23 +94,57 @@ def _summary(path: str) -> ColumnElement[Any]:
     return json_at(runs.c.summary, path)
 
 
+def _has_tag(name: str) -> ColumnElement[Any]:
+    """True where the run has the tag, else nothing."""
+    return select(true()).select_from(_tag).where(_tag.c.value == name).limit(1).correlate(runs).scalar_subquery()
+
+
+def _times_logged(path: str) -> ColumnElement[Any]:
+    """How often a key was logged, as the client's own filters ask (`keys_info.keys.loss`); nothing when never."""
+    counted = select(func.sum(history_keys.c.count)).where(
+        history_keys.c.run_id == runs.c.id, history_keys.c.key == path.removeprefix("keys.")
+    )
+    return counted.correlate(runs).scalar_subquery()
+
+
+def _seconds() -> ColumnElement[Any]:
+    """What the run's process says it took, over all its resumptions; before it says so, since the run began."""
+    days = func.julianday(runs.c.heartbeat_at) - func.julianday(runs.c.created_at)
+    return func.coalesce(json_at(runs.c.summary, "_wandb.runtime"), days * 86_400.0)
+
+
 FIELDS = Fields(
     named={
         "name": runs.c.name,
         "display_name": runs.c.display_name,
         "state": runs.c.state,
+        "entity": entities.c.name,
+        "project": projects.c.name,
         "group": runs.c.group,
         "job_type": runs.c.job_type,
         "sweep": runs.c.sweep,
+        "sweep_name": runs.c.sweep,
         "notes": runs.c.notes,
+        "description": runs.c.description,
         "host": runs.c.host,
         "commit": runs.c.commit,
+        "exitcode": runs.c.exitcode,
+        "history_line_count": runs.c.history_lines,
+        "duration": _seconds(),
         "tags": Values(source=_tag, column=_tag.c.value),
         "username": select(users.c.username).where(users.c.id == runs.c.user_id).correlate(runs).scalar_subquery(),
         "created_at": runs.c.created_at,
+        "updated_at": runs.c.heartbeat_at,
         "heartbeat_at": runs.c.heartbeat_at,
     },
-    dotted={"config": _config, "summary_metrics": _summary, "summary": _summary},
+    dotted={
+        "config": _config,
+        "summary_metrics": _summary,
+        "summary": _summary,
+        "tags": _has_tag,
+        "keys_info": _times_logged,
+    },
+    times=frozenset({"created_at", "updated_at", "heartbeat_at"}),
 )
 
 
@@ -135,6 +176,12 @@ def by_id(connection: Connection, run_id: int) -> Run:
     return _run(row)
 
 
+def by_ids(connection: Connection, run_ids: Iterable[int]) -> dict[int, Run]:
+    """Those of the runs that exist, by id."""
+    rows = connection.execute(_runs().where(runs.c.id.in_(sorted(set(run_ids)))))
+    return {row.id: _run(row) for row in rows}
+
+
 def listing(
     connection: Connection,
     project_id: int,
@@ -151,7 +198,7 @@ def listing(
 
 
 def count(connection: Connection, project_id: int, *, filters: str | None = None) -> int:
-    query = select(func.count()).select_from(runs).where(runs.c.project_id == project_id, condition(filters, FIELDS))
+    query = _runs().with_only_columns(func.count()).where(runs.c.project_id == project_id, condition(filters, FIELDS))
     return connection.execute(query).scalar_one()
 
 
@@ -166,7 +213,7 @@ def create(connection: Connection, project: Project, *, name: str | None, user_i
         BadData: the name cannot be part of a path.
     """
     name = secrets.token_hex(4) if name is None else name
-    if not name.strip() or len(name) > 128 or any(letter in _FORBIDDEN_IN_NAMES for letter in name):
+    if not name.strip() or len(name) > 128 or any(letter in _FORBIDDEN_IN_NAMES for letter in name) or not readable(name):
         raise BadData(f"'{name[:80]}' cannot be a run's id: 1 to 128 characters without {' '.join(_FORBIDDEN_IN_NAMES)}")
     moment = now()
     row = {"state": "running", "display_name": _display_name(connection, project.id), **values}
@@ -208,6 +255,22 @@ def after_words(run: Run, *, complete: bool, exitcode: int | None, preempting: b
     return heard
 
 
+def telemetry(run: Run) -> dict[str, Any]:
+    """What the SDK itself put into a run's config."""
+    return _value(json.loads(run.config).get("_wandb"))
+
+
+def merged_config(known: str, said: str) -> dict[str, Any]:
+    """A run's config after one of its several processes said its own; each knows only its keys and its environment."""
+    before, after = json.loads(known), json.loads(said)
+    merged: dict[str, Any] = {**before, **after}
+    own = [_value(config.get("_wandb")) for config in (before, after)]
+    if any(own):
+        environments = {"e": {**_value(own[0], "e"), **_value(own[1], "e")}}
+        merged["_wandb"] = {"value": {**own[0], **own[1], **(environments if environments["e"] else {})}}
+    return merged
+
+
 def silent(connection: Connection, *, seconds: float) -> int:
     """How many live runs have said nothing for so long."""
     return connection.execute(select(func.count()).select_from(runs).where(_silent(seconds))).scalar_one()
@@ -237,6 +300,11 @@ def alerts_of(connection: Connection, run_id: int) -> list[tuple[str, str, str]]
     """(title, text, severity) of each alert, in the order raised."""
     query = select(alerts.c.title, alerts.c.text, alerts.c.severity).where(alerts.c.run_id == run_id).order_by(alerts.c.id)
     return [(row.title, row.text, row.severity) for row in connection.execute(query)]
+
+
+def _value(item: Any, key: str = "value") -> dict[str, Any]:
+    value = item.get(key) if isinstance(item, dict) else None
+    return value if isinstance(value, dict) else {}
 
 
 def _runs() -> Select[Any]:

@@ -8,23 +8,23 @@ whose content turns out to be known, when it commits, becomes the version that h
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from registry.errors import BadData, Conflict
+from registry.errors import BadData, Conflict, NotFound
 from registry.references import LATEST
+from registry.server import parts
 from registry.server.blobs import Blobs
 from registry.server.context import now
-from registry.server.store import artifacts, collections, lineage, manifests, memberships, people
+from registry.server.database import Busy
+from registry.server.store import artifacts, collections, lineage, manifests, memberships, multiparts, people
 from registry.server.store.artifacts import COMMITTED, DELETED, PENDING
 from registry.server.store.collections import Collection
 from registry.server.tables import artifact_tags, client_ids
 from registry.server.tables import artifacts as table
-
-_DIGEST_ALGORITHM = "MANIFEST_MD5"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,7 @@ class Draft:
     type: str
     collection: str
     digest: str
+    algorithm: str = manifests.MD5
     aliases: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     description: str | None = None
@@ -91,11 +92,14 @@ def commit(connection: Connection, artifact_id: int, *, blobs: Blobs, user_id: i
         return artifacts.canonical(connection, artifact_id)
     if row.state == DELETED:
         raise Conflict("the artifact was deleted while it was being uploaded")
-    contents = manifests.settled(connection, artifact_id, blobs=blobs, base=_base_manifest(connection, artifact_id, blobs))
+    base = _base_manifest(connection, artifact_id, blobs)
+    contents = manifests.settled(connection, artifact_id, blobs=blobs, base=base, algorithm=row.digest_algorithm)
+    for token in multiparts.tokens(connection, artifact_id=artifact_id):
+        parts.below(blobs.folder).forget(token)
     if not contents.merged and contents.digest != row.digest:
         raise BadData(f"the manifest's digest is {contents.digest}; the artifact was announced with {row.digest}")
     pending: list[str] = json.loads(row.pending_aliases)
-    equal = _committed(connection, row.sequence_id, contents.digest)
+    equal = _committed(connection, row.sequence_id, contents.digest, row.digest_algorithm)
     if equal is not None:
         _merge(connection, loser=artifact_id, winner=equal)
         membership = memberships.of_artifact(connection, equal, collection_id=row.sequence_id)[0]
@@ -121,6 +125,41 @@ def commit(connection: Connection, artifact_id: int, *, blobs: Blobs, user_id: i
     return artifact_id
 
 
+def complete_parts(connection: Connection, artifact_id: int, token: str, said: Mapping[int, str], *, blobs: Blobs) -> str:
+    """Make a blob of a file that came in parts; returns its hex md5. Completing twice is completing once.
+
+    Args:
+        said: what the client was answered for each part, by its number: a hex md5.
+    Raises:
+        NotFound: the artifact has no such upload.
+        BadData: a part has not arrived or is another one, or the whole is not what was announced.
+        Busy: the parts are still being put together.
+    """
+    upload = multiparts.by_token(connection, token)
+    if upload.artifact_id != artifact_id:
+        raise NotFound("this upload in parts belongs to another artifact")
+    if upload.blob_md5 is not None:
+        return upload.blob_md5
+    announced = multiparts.of(connection, upload.id)
+    missing = [part.number for part in announced if part.size is None]
+    if missing:
+        raise BadData(f"{len(missing)} of {len(announced)} parts of '{upload.name}' never arrived, the first is {missing[0]}")
+    if {part.number: part.md5 for part in announced} != said:
+        raise BadData(f"the parts of '{upload.name}' are not those that were announced")
+    assembling = parts.below(blobs.folder)
+    whole = assembling.whole(token, multiparts.sizes(connection, upload.id))
+    if whole is None:
+        raise Busy(f"the parts of '{upload.name}' are being put together; ask again")
+    found, wanted = (whole.md5, whole.xxh128), (upload.md5 or whole.md5, upload.xxh128 or whole.xxh128)
+    if found != wanted:
+        raise BadData(f"'{upload.name}' has md5 {found[0]} and XXH128 {found[1]}; announced were {wanted[0]} and {wanted[1]}")
+    assembling.hand_over(whole, blobs)
+    multiparts.record_digest(connection, xxh128=whole.xxh128, md5=whole.md5)
+    multiparts.completed(connection, upload.id, whole.md5)
+    manifests.announce_files(connection, [{"artifact_id": artifact_id, "name": upload.name, "md5": whole.md5}])
+    return whole.md5
+
+
 def require_pending(connection: Connection, artifact_ids: Iterable[int]) -> None:
     """
     Raises:
@@ -136,7 +175,7 @@ def require_pending(connection: Connection, artifact_ids: Iterable[int]) -> None
 def _known(connection: Connection, sequence: Collection, draft: Draft) -> Row[Any] | None:
     """The pending artifact that several writers share, or the version that has this content already."""
     if draft.distributed_id is None:
-        known = _committed(connection, sequence.id, draft.digest)
+        known = _committed(connection, sequence.id, draft.digest, draft.algorithm)
         # An incremental upload looks like any other until its manifest comes, and the digest is that of its own part. Equal to
         # the version it builds on, nothing changes either way; equal to an older one, only the commit can tell.
         if known != collections.latest(connection, sequence.id):
@@ -160,7 +199,7 @@ def _insert(connection: Connection, sequence: Collection, draft: Draft) -> int:
             sequence_id=sequence.id,
             state=PENDING,
             digest=draft.digest,
-            digest_algorithm=_DIGEST_ALGORITHM,
+            digest_algorithm=draft.algorithm,
             distributed_id=draft.distributed_id,
             description=draft.description,
             metadata=None if draft.metadata is None else artifacts.checked_metadata(draft.metadata),
@@ -187,10 +226,10 @@ def _merge(connection: Connection, *, loser: int, winner: int) -> None:
     connection.execute(update(table).where(table.c.id == loser).values(state=DELETED, merged_into=winner, updated_at=now()))
 
 
-def _committed(connection: Connection, sequence_id: int, digest: str) -> int | None:
-    return connection.execute(
-        select(table.c.id).where(table.c.sequence_id == sequence_id, table.c.digest == digest, table.c.state == COMMITTED)
-    ).scalar_one_or_none()
+def _committed(connection: Connection, sequence_id: int, digest: str, algorithm: str) -> int | None:
+    here = (table.c.sequence_id == sequence_id) & (table.c.state == COMMITTED)
+    same = (table.c.digest == digest) & (table.c.digest_algorithm == algorithm)
+    return connection.execute(select(table.c.id).where(here, same)).scalar_one_or_none()
 
 
 def _base_manifest(connection: Connection, artifact_id: int, blobs: Blobs) -> bytes | None:

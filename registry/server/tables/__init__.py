@@ -9,6 +9,14 @@ The database itself is made by `migrations/`; a test holds the two together.
 
 from __future__ import annotations
 
+from registry.server.tables.access import (
+    contested,
+    organization_members,
+    project_teams,
+    project_users,
+    protected_aliases,
+    team_members,
+)
 from registry.server.tables.artifacts import (
     alias_moves,
     aliases,
@@ -25,8 +33,19 @@ from registry.server.tables.artifacts import (
 )
 from registry.server.tables.columns import metadata
 from registry.server.tables.lineage import loggings, usages
+from registry.server.tables.multiparts import digests, multiparts, parts
 from registry.server.tables.people import api_keys, entities, organizations, projects, users
-from registry.server.tables.runs import alerts, console, events, history, history_keys, run_files, runs
+from registry.server.tables.runs import (
+    alerts,
+    console,
+    events,
+    history,
+    history_exports,
+    history_keys,
+    run_files,
+    runs,
+    shared_lines,
+)
 from registry.server.tables.sweeps import agents, sweeps, trials
 
 __all__ = [
@@ -42,20 +61,31 @@ __all__ = [
     "collection_tags",
     "collections",
     "console",
+    "contested",
+    "digests",
     "entities",
     "entries",
     "events",
     "history",
+    "history_exports",
     "history_keys",
     "loggings",
     "manifests",
     "memberships",
     "metadata",
+    "multiparts",
+    "organization_members",
     "organizations",
+    "parts",
+    "project_teams",
+    "project_users",
     "projects",
+    "protected_aliases",
     "run_files",
     "runs",
+    "shared_lines",
     "sweeps",
+    "team_members",
     "trials",
     "uploads",
     "usages",

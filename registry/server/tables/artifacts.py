@@ -68,6 +68,8 @@ artifacts = Table(
 )
 Index("artifacts_by_digest", artifacts.c.sequence_id, artifacts.c.digest)
 Index("artifacts_by_run", artifacts.c.run_id)
+Index("artifacts_by_manifest", artifacts.c.manifest_md5)
+Index("artifacts_by_ttl", artifacts.c.ttl_seconds, sqlite_where=artifacts.c.ttl_seconds > 0)
 
 # A client names an artifact before the server does; a deduplicated upload has several client ids.
 client_ids = Table(
@@ -99,6 +101,7 @@ manifests = Table(
     Column("created_at", Text, nullable=False),
 )
 Index("manifests_by_artifact", manifests.c.artifact_id)
+Index("manifests_by_md5", manifests.c.md5)
 
 # What a committed version contains; the manifest file says the same, this can be paged and counted.
 entries = Table(

@@ -28,6 +28,8 @@ users = Table(
     Column("admin", Boolean, nullable=False, default=False),
     to("entities", "entity_id"),
     Column("created_at", Text, nullable=False),
+    Column("deleted_at", Text),  # a removed user stays the author of what they made
+    Column("service", Boolean, nullable=False, default=False),  # a team's machine, not a person
 )
 
 api_keys = Table(
@@ -39,6 +41,7 @@ api_keys = Table(
     Column("prefix", Text, nullable=False),
     Column("hash", Text, nullable=False, unique=True),  # sha256 of the key: it has 160 random bits, so no salt is needed
     Column("created_at", Text, nullable=False),
+    Column("of_home", Boolean, nullable=False, default=False),  # the key in the home's file, which replaces it when it changes
 )
 
 projects = Table(

@@ -16,6 +16,8 @@ runs = Table(
     Column("state", Text, nullable=False),
     Column("config", Text, nullable=False, default="{}"),
     Column("summary", Text, nullable=False, default="{}"),
+    # What a forked or rewound run had before its process said anything: the process does not know it.
+    Column("inherited_summary", Text),
     Column("notes", Text),
     Column("description", Text),
     Column("tags", Text, nullable=False, default="[]"),
@@ -70,6 +72,35 @@ console = Table(
     sqlite_with_rowid=False,
 )
 
+# Where the lines of a run with several writers went: each writer numbers its own lines, and may send them again.
+shared_lines = Table(
+    "shared_lines",
+    metadata,
+    to("runs", "run_id"),
+    Column("stream", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("line", Integer, nullable=False),
+    PrimaryKeyConstraint("run_id", "stream", "client", "number"),
+    sqlite_with_rowid=False,
+)
+
+# Lines [start, stop) of a run's history as a Parquet file. By name, not by row: clients keep these files under the run's
+# name, so the name of a deleted run must not be exported again with other rows.
+history_exports = Table(
+    "history_exports",
+    metadata,
+    key(),
+    to("projects", "project_id"),
+    Column("run", Text, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("start", Integer, nullable=False),
+    Column("stop", Integer, nullable=False),
+    Column("valid", Boolean, nullable=False, default=True),
+    Column("md5", Text),  # hex; null until somebody asked for the file
+    UniqueConstraint("project_id", "run", "part"),
+)
+
 # Keys seen in the history, kept current while rows arrive: reading them must not scan a million rows.
 history_keys = Table(
     "history_keys",
@@ -96,6 +127,7 @@ run_files = Table(
     Column("updated_at", Text, nullable=False),
     UniqueConstraint("run_id", "name"),
 )
+Index("run_files_by_md5", run_files.c.md5)
 
 alerts = Table(
     "alerts",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from registry.errors import BadData, NotFound
+from registry.errors import BadData, NotFound, Unauthorised
 from registry.server import transfers
 from registry.server.store import artifacts, collections, holders, manifests, memberships, overview
 from registry.server.store.artifacts import Artifact
@@ -135,6 +135,7 @@ def version(visit: Visit, entity: str, project: str, name: str, tag: str) -> Ver
 def file(visit: Visit, entity: str, project: str, name: str, tag: str, path: str) -> Redirect:
     """The content of a file of a version."""
     found = _named(visit, entity, project, name, tag)
+    visit.context.access.read_artifact(found.artifact.id)
     entry = _entry(visit, found.artifact, path)
     if entry is None or entry.md5 is None:
         stored = "is a reference, it is not stored here" if entry else "is not a file"
@@ -161,6 +162,7 @@ def _evidence(visit: Visit, artifact: Artifact) -> tuple[evidence.Verdict | None
         return None, None, None
     entry = _entry(visit, artifact, name)
     try:
+        visit.context.access.read_artifact(artifact.id)
         if entry is None or entry.md5 is None:
             raise BadData(f"this version has no file {name}")
         if (entry.size or 0) > _LARGEST_EVIDENCE:
@@ -169,7 +171,7 @@ def _evidence(visit: Visit, artifact: Artifact) -> tuple[evidence.Verdict | None
         if kind == "verdict":
             return evidence.read_verdict(content), None, None
         return None, evidence.read_evaluation(content), None
-    except (BadData, NotFound) as error:
+    except (BadData, NotFound, Unauthorised) as error:
         return None, None, error.message
 
 

@@ -6,12 +6,12 @@ is no JSON object of `schema_version` 1 is refused as a whole. Judging is not do
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from registry.errors import BadData
+from registry.server import documents
 
 VERDICT_FILE = "verdict.json"
 EVALUATION_FILE = "evaluation.json"
@@ -223,11 +223,8 @@ def _named(file: dict[str, Any], roles: Sequence[tuple[str, str, str]]) -> list[
 
 
 def _document(name: str, content: bytes) -> dict[str, Any]:
-    try:
-        file = json.loads(content)
-    except (ValueError, RecursionError) as exc:
-        raise BadData(f"{name} is not JSON") from exc
-    if not isinstance(file, dict) or file.get("schema_version") != 1:
+    file = documents.read_object(content, name)
+    if file.get("schema_version") != 1:
         raise BadData(f"{name} is not of schema_version 1, the one this server can read")
     return file
 

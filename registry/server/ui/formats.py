@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from registry.errors import BadData
+from registry.server import documents
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 # Colours and cursor movements that programs print for a terminal, and the other control characters.
 _TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -100,7 +103,6 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 def parsed(document: str | None) -> dict[str, Any]:
     """A JSON object that a client sent; empty when it is none."""
     try:
-        value = json.loads(document or "{}")
-    except (ValueError, RecursionError):
+        return documents.read_object(document or "{}", "the document")
+    except BadData:
         return {}
-    return value if isinstance(value, dict) else {}

@@ -23,6 +23,8 @@ LOGOUT = "/logout"
 def address(thing: Any) -> str | None:
     """Where the page of a row is; None for what has no page."""
     match thing:
+        case RunRow(project="restricted") | VersionRow(project="restricted"):
+            return HOME
         case ProjectRow() if thing.is_registry and thing.organization:
             return registry(thing.organization, thing.name)
         case ProjectRow():

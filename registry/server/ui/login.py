@@ -16,12 +16,14 @@ from urllib.parse import parse_qs, quote, urlsplit
 from starlette.requests import Request
 
 from registry.errors import RegError, Unauthorised
+from registry.server.access_log import asked_by
 from registry.server.auth import Keys
 from registry.server.context import User
 from registry.server.database import Database
 from registry.server.refusals import TooLarge, Unauthenticated
 from registry.server.signing import LIFETIME_SECONDS, Signer
-from registry.server.store import overview, people
+from registry.server.store import keys as api_keys
+from registry.server.store import people
 from registry.server.ui import links
 
 LINK_SECONDS = 15 * 60
@@ -67,11 +69,11 @@ def follow(database: Database, signer: Signer, token: str) -> int:
     if subject is None or int(until) < time.time() or not _USED.use(nonce, int(until)):
         raise Unauthorised("this link was used before or is too old", hint="reg serve, for a new one, or enter the API key")
     with database.reading() as connection:
-        found = people.search(connection, people.LOCAL_USER)
-        keys = people.keys(connection, found[0].id) if found else []
-    if not keys:
+        owner = people.the_person(connection, people.LOCAL_USER)
+        known = api_keys.listing(connection, owner.id)
+    if not known:
         raise Unauthorised("the local user has no API key any more")
-    return keys[0].id
+    return known[0].id
 
 
 def present(database: Database, keys: Keys, key: str) -> int:
@@ -80,12 +82,12 @@ def present(database: Database, keys: Keys, key: str) -> int:
     Raises:
         Unauthenticated: this server does not know it.
     """
-    user = keys.user(f"Bearer {key.strip()}")
+    keys.user(f"Bearer {key.strip()}")
     with database.reading() as connection:
-        found = [known.id for known in people.keys(connection, user.id) if key.strip().startswith(known.prefix)]
-    if not found:
+        found = api_keys.id_of(connection, key.strip())
+    if found is None:
         raise Unauthenticated("this server does not know the API key any more")
-    return found[0]
+    return found
 
 
 def visitor(request: Request, database: Database, keys: Keys, signer: Signer) -> User:
@@ -100,8 +102,9 @@ def visitor(request: Request, database: Database, keys: Keys, signer: Signer) ->
     subject = _unsealed(signer, "SESSION", request.cookies.get(_cookie_name(request), ""))
     if subject is not None:
         with database.reading() as connection:
-            user = overview.user_of_key(connection, int(subject))
+            user = api_keys.user_of_id(connection, int(subject))
         if user is not None:
+            asked_by(user.username)
             return user
     raise Unauthenticated("log in to see this page", hint=f"{links.LOGIN}, or send the API key")
 

@@ -26,8 +26,9 @@ from registry.server import refusals
 from registry.server.context import Context, User
 from registry.server.home import Home
 from registry.server.refusals import Unauthenticated
+from registry.server.store import access
 from registry.server.transfers import path_segments
-from registry.server.ui import artifacts, charts, formats, links, login, projects, registries, runs
+from registry.server.ui import artifacts, charts, formats, links, login, projects, registries, restricted, runs
 from registry.server.ui.visit import Redirect, Visit
 
 _HERE = Path(__file__).parent
@@ -205,7 +206,14 @@ def _answer(request: Request) -> Response:
         raise NotFound(f"nothing is served at {request.url.path}")
     user = login.visitor(request, home.database, request.app.state.keys, home.signer)
     with home.database.reading() as connection:
-        context = Context(connection=connection, blobs=home.blobs, signer=home.signer, user=user, base_url=_base_url(request))
+        context = Context(
+            connection=connection,
+            blobs=home.blobs,
+            signer=home.signer,
+            user=user,
+            access=access.of(connection, user),
+            base_url=_base_url(request),
+        )
         for show, some, words in shown:
             visit = Visit(context=context, path=links.path(some), query=words)
             try:
@@ -214,7 +222,7 @@ def _answer(request: Request) -> Response:
                 if words is shown[-1][2]:
                     raise
             else:
-                return _shown(visit, found)
+                return _shown(visit, restricted.shown(visit, found))
     raise AssertionError("unreachable: the last address shows something or raises")
 
 

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from registry.errors import NotFound
-from registry.server.store import overview, people
+from registry.server.access import Level
+from registry.server.store import access, overview, people
 from registry.server.store.overview import CollectionRow, ProjectRow, RunRow, VersionRow
 from registry.server.ui.visit import Listing, Visit
 
 
 @dataclass(frozen=True, kw_only=True)
 class Home:
-    """Every project and every registry of this server."""
+    """Every project and every registry that the visitor may see."""
 
     projects: Listing[ProjectRow]
     registries: Listing[ProjectRow]
@@ -35,12 +36,15 @@ class Project:
 
 def home(visit: Visit) -> Home:
     connection = visit.context.connection
+    seen = access.visible(visit.context.access)
     return Home(
         projects=visit.listing(
-            "page", lambda after, first: overview.project_page(connection, registries=False, after=after, first=first)
+            "page",
+            lambda after, first: overview.project_page(connection, visible=seen, registries=False, after=after, first=first),
         ),
         registries=visit.listing(
-            "registries", lambda after, first: overview.project_page(connection, registries=True, after=after, first=first)
+            "registries",
+            lambda after, first: overview.project_page(connection, visible=seen, registries=True, after=after, first=first),
         ),
     )
 
@@ -69,9 +73,9 @@ def project(visit: Visit, entity: str, name: str) -> Project:
 def the_project(visit: Visit, entity: str, name: str) -> people.Project:
     """
     Raises:
-        NotFound: there is none.
+        NotFound: there is none that the visitor may see.
     """
     found = people.project(visit.context.connection, entity, name)
-    if found is None:
+    if found is None or visit.context.access.level(found.id) < Level.SEE:
         raise NotFound(f"there is no project {entity}/{name}")
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from registry.errors import NotFound
 from registry.references import REGISTRY_PREFIX
+from registry.server.access import Level
 from registry.server.store import holders, overview, people
 from registry.server.store.holders import Move
 from registry.server.store.overview import CollectionRow
@@ -33,7 +34,7 @@ def registry(visit: Visit, organization: str, name: str) -> Registry | artifacts
     owner = people.organization(connection, organization)
     entity = None if owner is None else people.org_entity(connection, owner.id)
     project = None if entity is None else people.project(connection, entity.name, REGISTRY_PREFIX + name)
-    if project is None:
+    if project is None or visit.context.access.level(project.id) < Level.SEE:
         raise NotFound(f"the organisation '{organization}' has no registry '{name}'")
     selected = selection(visit)
     if selected is not None:

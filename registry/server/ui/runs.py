@@ -16,6 +16,7 @@ from registry.server.store.pages import Page
 from registry.server.store.run_files import RunFile
 from registry.server.ui import charts, formats
 from registry.server.ui.charts import Point, Series
+from registry.server.ui.projects import the_project
 from registry.server.ui.visit import Listing, Redirect, Visit
 
 # A history up to this long is drawn from all its rows; a longer one from evenly spread rows, and from rows of their own for
@@ -61,6 +62,7 @@ class Run:
 
 def run(visit: Visit, entity: str, project: str, name: str) -> Run:
     connection = visit.context.connection
+    the_project(visit, entity, project)
     found = runs.the_run(connection, entity, project, name)
     return Run(
         entity=entity,
@@ -100,6 +102,7 @@ def run(visit: Visit, entity: str, project: str, name: str) -> Run:
 def file(visit: Visit, entity: str, project: str, name: str, path: str) -> Redirect:
     """The content of a file of a run."""
     connection = visit.context.connection
+    the_project(visit, entity, project)
     found = runs.the_run(connection, entity, project, name)
     files = run_files.listing(connection, found.id, names=[path], first=1).items
     if not files:
@@ -125,7 +128,7 @@ def _charts(visit: Visit, run: runs.Run, start: int, count: int) -> Page[Series]
         bodies = history.window(connection, run.id, start=None, stop=None)
     else:
         bodies = history.sampled(connection, run.id, samples=_SAMPLES)
-    for line in history.lines(0, bodies):
+    for line in history.read(enumerate(bodies)):
         for key, _, value in history.flat(line.values):
             if value is not None and key in points:
                 points[key].append((line.step, value))

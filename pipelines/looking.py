@@ -1,0 +1,63 @@
+"""Looking at data that are to be pushed, while all that the push will wait for is set going.
+
+Nothing of an artifact exists before the look is over. But from the moment in which the files are known, the embedded server
+starts in its own process, and what is new among the files is copied next to the server's blobs in others (`registry.embedded_disk`):
+on two cores that is most of the time of a push. What did not change since the last push from here is not read at all
+(`pipelines.data.memory`). This module does not load the wandb SDK, which takes as long as the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.data import reading
+from pipelines.data.folder import File
+from pipelines.data.memory import Memory, recall
+from pipelines.data.options import Options
+from pipelines.data.reading import Inspection, OnProgress
+from registry.embedded import EmbeddedServer
+from registry.embedded_disk import Intake
+from registry.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Data that were looked at, and that can be pushed until the block of `looking` ends.
+
+    Attributes:
+        new: files of which no digest is remembered; `intake` has taken them, if it takes any.
+        server: the embedded server, which is starting; None when the settings name another.
+    """
+
+    found: Inspection
+    memory: Memory
+    new: Sequence[File]
+    intake: Intake
+    server: EmbeddedServer | None
+
+
+@contextmanager
+def looking(settings: Settings, path: Path, options: Options, *, on_progress: OnProgress | None = None) -> Iterator[Look]:
+    """Find out what is at a path, and make ready to push it.
+
+    Raises:
+        BadData, MissingDependency: see `pipelines.data.reading.inspect`.
+    """
+    memory = recall(settings.home, path)
+    new: list[File] = []
+    server: EmbeddedServer | None = None
+    with ExitStack() as stack:
+        intake = stack.enter_context(Intake(settings.home))
+
+        def begin(files: Sequence[File]) -> None:
+            nonlocal server
+            new.extend(file for file in files if memory.md5(file) is None)
+            if settings.embedded:
+                server = stack.enter_context(EmbeddedServer(settings.home))
+                intake.begin([file.path for file in new], size=sum(file.size for file in new))
+
+        found = reading.inspect(path, options, on_progress=on_progress, on_files=begin, memory=memory)
+        yield Look(found=found, memory=memory, new=new, intake=intake, server=server)

@@ -1,0 +1,253 @@
+"""Corpus metrics: numbers that belong to all items at once (macro F1, areas under curves, R²), recomputed for any weights.
+
+A resample of items is a weight per item, how often it was drawn; so a metric that can be computed for weights can be
+resampled, and two models that are given the same weights are resampled together. Beside its value a formula gives its
+influence: how far one item more of a kind moves it. That is what bounds it where thousands of recomputations would take
+minutes, and where a level is too small for any number of resamples.
+
+`FORMULAS` is the registry: a pure function from the columns of predictions.parquet to `Prepared`, under the name that a
+metric of an evaluation carries (`records.Metric.formula`, or the metric's own name). Whoever adds one writes `of` for rows
+of weights; what it says for weights of 1 must be the metric's recorded value, or a judge refuses the evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Columns = Mapping[str, Array]
+Rows = NDArray[np.float64]
+
+BINS = 15
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One metric on one set of items.
+
+    Attributes:
+        of: values for weights of shape (resamples, items), NaN where it does not exist (no item of a class left).
+        influence: n · d value / d weight, shape (items,), at weights of 1; its mean is 0.
+        passes: how many times `of` goes over the items, a measure of its cost.
+    """
+
+    of: Callable[[Rows], Rows]
+    influence: Callable[[], Rows]
+    passes: int = 1
+
+    def value(self, items: int) -> float:
+        return float(self.of(np.ones((1, items)))[0])
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A corpus metric. `cells`: the columns that hold few distinct values and decide alone, so that equal items are one."""
+
+    columns: tuple[str, ...]
+    prepare: Callable[[Columns], Prepared]
+    cells: bool = False
+
+
+class Sums:
+    """Adds up weights by group: (resamples, items) → (resamples, groups). Sorting the groups waits until it pays."""
+
+    def __init__(self, codes: NDArray[np.intp], size: int) -> None:
+        self._codes, self._size = codes, size
+
+    def __call__(self, weights: Rows) -> Rows:
+        if len(weights) == 1:
+            one: Rows = np.bincount(self._codes, weights=weights[0], minlength=self._size).astype(np.float64)
+            return one[np.newaxis]
+        order, starts, filled = self._sorted
+        found = np.zeros((len(weights), self._size))
+        if len(starts):
+            found[:, filled] = np.add.reduceat(weights[:, order], starts, axis=1)
+        return found
+
+    @cached_property
+    def _sorted(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+        counts = np.bincount(self._codes, minlength=self._size)
+        filled = np.flatnonzero(counts)
+        return np.argsort(self._codes, kind="stable"), (np.cumsum(counts) - counts)[filled], filled
+
+
+def f1_macro(columns: Columns) -> Prepared:
+    """Unweighted mean of the F1 of every class that occurs as label or prediction (scikit-learn's `macro`)."""
+    label, prediction = (np.asarray(columns[name], dtype=np.intp) for name in ("label", "prediction"))
+    size = int(max(label.max(initial=0), prediction.max(initial=0))) + 1
+    right = label == prediction
+    support, predicted = Sums(label, size), Sums(prediction, size)
+    # What is not right goes to a group of its own, which is dropped.
+    hits = Sums(np.where(right, label, size), size + 1)
+
+    def of(weights: Rows) -> Rows:
+        occurring = support(weights) + predicted(weights)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            each = np.where(occurring > 0, 2 * hits(weights)[:, :size] / occurring, 0.0)
+            return np.asarray(each.sum(axis=1) / (occurring > 0).sum(axis=1))
+
+    def influence() -> Rows:
+        occurring = np.bincount(label, minlength=size) + np.bincount(prediction, minlength=size)
+        safe = np.maximum(occurring, 1)
+        each = 2 * np.bincount(label[right], minlength=size) / safe
+        moved = 2 * right / safe[label] - each[label] / safe[label] - each[prediction] / safe[prediction]
+        return np.asarray(moved * len(label) / (occurring > 0).sum())
+
+    return Prepared(of, influence, passes=3)
+
+
+def roc_auc(columns: Columns) -> Prepared:
+    """Area under the ROC curve: of class 1 when there are two, else the unweighted mean of one-against-the-rest."""
+    return _of_curves(columns, _roc_of_one)
+
+
+def pr_auc(columns: Columns) -> Prepared:
+    """Average precision: of class 1 when there are two, else the unweighted mean of one-against-the-rest."""
+    return _of_curves(columns, _precision_of_one)
+
+
+def _of_curves(columns: Columns, of_one: Callable[[NDArray[np.bool_], Array], Prepared]) -> Prepared:
+    label, scores = np.asarray(columns["label"]), np.asarray(columns["scores"])
+    classes: Sequence[int] = [1] if scores.shape[1] == 2 else range(scores.shape[1])
+    curves = [of_one(label == k, scores[:, k]) for k in classes]
+
+    def influence() -> Rows:
+        total = curves[0].influence()
+        for curve in curves[1:]:
+            total = total + curve.influence()
+        return np.asarray(total / len(curves))
+
+    return Prepared(lambda weights: np.mean([curve.of(weights) for curve in curves], axis=0), influence, passes=4 * len(curves))
+
+
+def _levels(score: Array) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
+    """Order of the scores, the number of each item's distinct score in ascending order, and how many there are."""
+    order = np.argsort(score, kind="stable")
+    rises = np.concatenate([[0], np.cumsum(score[order][1:] != score[order][:-1])])
+    level = np.empty(len(score), dtype=np.intp)
+    level[order] = rises
+    return order, level, int(rises[-1]) + 1
+
+
+def _roc_of_one(positive: NDArray[np.bool_], score: Array) -> Prepared:
+    _, level, size = _levels(score)
+    added = Sums(level, size)
+
+    def of(weights: Rows) -> Rows:
+        mine, all_ = added(weights * positive), added(weights)
+        others = all_ - mine
+        below = np.cumsum(others, axis=1) - others
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((mine * (below + others / 2)).sum(axis=1) / (mine.sum(axis=1) * others.sum(axis=1)))
+
+    def influence() -> Rows:
+        # DeLong et al. (1988): the share of the other side that an item beats, less the mean of its own side.
+        mine = np.bincount(level[positive], minlength=size).astype(np.float64)
+        others = np.bincount(level[~positive], minlength=size).astype(np.float64)
+        beaten_by_mine = (np.cumsum(others) - others / 2) / others.sum()
+        beaten_by_others = (mine.sum() - np.cumsum(mine) + mine / 2) / mine.sum()
+        area = float((mine * beaten_by_mine).sum() / mine.sum())
+        n = len(score)
+        moved: Rows = np.where(
+            positive, (beaten_by_mine[level] - area) * n / mine.sum(), (beaten_by_others[level] - area) * n / others.sum()
+        )
+        return moved
+
+    return Prepared(of, influence)
+
+
+def _precision_of_one(positive: NDArray[np.bool_], score: Array) -> Prepared:
+    _, level, size = _levels(-score)
+    added = Sums(level, size)
+
+    def of(weights: Rows) -> Rows:
+        mine, all_ = added(weights * positive), added(weights)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            precision = np.cumsum(mine, axis=1) / np.cumsum(all_, axis=1)
+            # Before the first item that was drawn there is no precision, and no positive to weigh it by.
+            return np.asarray(np.where(mine > 0, mine * precision, 0.0).sum(axis=1) / mine.sum(axis=1))
+
+    def influence() -> Rows:
+        mine = np.bincount(level[positive], minlength=size).astype(np.float64)
+        true, all_ = np.cumsum(mine), np.cumsum(np.bincount(level, minlength=size))
+        total, area = true[-1], float((mine * true / all_).sum())
+        # An item counts at its own level, as a hit or not, and in the precision of every level below.
+        gain = np.cumsum((mine / all_)[::-1])[::-1]
+        loss = np.cumsum((mine * true / all_**2)[::-1])[::-1]
+        moved = positive * (true / all_ + gain)[level] - loss[level]
+        return np.asarray((moved - area * positive / total) * len(score) / total)
+
+    return Prepared(of, influence)
+
+
+def ece(columns: Columns) -> Prepared:
+    """Expected calibration error, L1, in 15 bins of equal width closed above: mean |accuracy - confidence| by items.
+
+    Source: Naeini et al. (2015), Guo et al. (2017).
+    """
+    confidence = np.asarray(columns["confidence"], dtype=np.float64)
+    which = np.clip(np.searchsorted(np.linspace(0.0, 1.0, BINS + 1), confidence, side="left") - 1, 0, BINS - 1)
+    surplus = np.asarray(columns["correct"], dtype=np.float64) - confidence
+    added = Sums(which, BINS)
+
+    def of(weights: Rows) -> Rows:
+        return np.asarray(np.abs(added(weights * surplus)).sum(axis=1) / weights.sum(axis=1))
+
+    def influence() -> Rows:
+        of_bins = np.bincount(which, weights=surplus, minlength=BINS)
+        return np.asarray(np.sign(of_bins)[which] * surplus - np.abs(of_bins).sum() / len(surplus))
+
+    return Prepared(of, influence, passes=2)
+
+
+def rmse(columns: Columns) -> Prepared:
+    """Root of the mean squared error."""
+    square = _errors(columns) ** 2
+
+    def of(weights: Rows) -> Rows:
+        return np.asarray(np.sqrt(weights @ square / weights.sum(axis=1)))
+
+    def influence() -> Rows:
+        mean = square.mean()
+        return np.asarray((square - mean) / (2 * np.sqrt(mean))) if mean > 0 else np.zeros(len(square))
+
+    return Prepared(of, influence)
+
+
+def r2(columns: Columns) -> Prepared:
+    """Coefficient of determination: the share of the labels' variance that the predictions explain."""
+    square, label = _errors(columns) ** 2, np.asarray(columns["label"], dtype=np.float64)
+    centred = label - label.mean()
+
+    def of(weights: Rows) -> Rows:
+        total = weights.sum(axis=1)
+        spread = weights @ centred**2 - (weights @ centred) ** 2 / total
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(np.where(spread > 0, 1 - weights @ square / spread, np.nan))
+
+    def influence() -> Rows:
+        spread = (centred**2).mean()
+        return np.asarray((square.mean() / spread * centred**2 - square) / spread)
+
+    return Prepared(of, influence, passes=3)
+
+
+def _errors(columns: Columns) -> Rows:
+    label, prediction = (np.asarray(columns[name], dtype=np.float64) for name in ("label", "prediction"))
+    return np.asarray(prediction - label)
+
+
+FORMULAS: Mapping[str, Formula] = {
+    "f1_macro": Formula(("label", "prediction"), f1_macro, cells=True),
+    "roc_auc": Formula(("label", "scores"), roc_auc),
+    "pr_auc": Formula(("label", "scores"), pr_auc),
+    "ece": Formula(("confidence", "correct"), ece),
+    "rmse": Formula(("label", "prediction"), rmse),
+    "r2": Formula(("label", "prediction"), r2),
+}

@@ -1,0 +1,162 @@
+"""Whether what many clients saw can have happened one after the other.
+
+A history is linearizable when each operation can be given one moment between its question and its answer such that, in the
+order of these moments, every answer is the one a single careful clerk would have given (Herlihy & Wing 1990). The search is
+Wing and Gong's with Lowe's memory of what was tried: an operation may come next when no other was answered before it was
+asked. It decides every history, good or bad; `test_linearizability` holds it against the definition itself, tried permutation
+by permutation. How long that takes depends on how much a question tells: give every change a value of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+State = TypeVar("State", bound=Hashable)
+Call = TypeVar("Call", bound=Hashable)
+
+# A good history usually needs as many steps as it is long, or a few times that.
+_MOST_TRIED = 200_000
+
+
+class Clerk(Protocol[State, Call]):
+    """The one who does everything one after the other; a fact is what a state holds and a question may have seen."""
+
+    def apply(self, state: State, call: Call) -> tuple[State, Hashable]:
+        """The state after a call, and its answer."""
+
+    def facts(self, state: State) -> frozenset[Hashable]: ...
+
+    def gives(self, call: Call) -> frozenset[Hashable]:
+        """The facts that a call can bring about."""
+
+    def needs(self, call: Call, answer: Hashable) -> frozenset[Hashable]:
+        """The facts without which a call does not get this answer; only a call that never changes anything needs any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation(Generic[Call]):
+    """One call and its answer, on one clock; without an answer it may have happened, any time after it was asked, or not."""
+
+    client: int
+    call: Call
+    answer: Hashable
+    asked: float
+    answered: float | None
+
+    @property
+    def end(self) -> float:
+        return math.inf if self.answered is None else self.answered
+
+
+class NotLinearizable(AssertionError):
+    """No order explains the history; says between which operations every attempt got stuck."""
+
+
+class Undecided(AssertionError):
+    """The search was given up."""
+
+
+def linearization(history: Sequence[Operation[Call]], clerk: Clerk[State, Call], start: State) -> list[Operation[Call]]:
+    """An order that explains every answer; an operation without an answer is in it only if something depends on it.
+
+    Raises:
+        NotLinearizable: there is none.
+    """
+    return _Search(history, clerk).order(start)
+
+
+class _Search(Generic[State, Call]):
+    """Places in time order stand for operations, and the bits of a number for those that are done."""
+
+    def __init__(self, history: Sequence[Operation[Call]], clerk: Clerk[State, Call]) -> None:
+        self._all = sorted(history, key=lambda operation: (operation.asked, operation.end))
+        self._clerk = clerk
+        self._answered = 0
+        self._givers: dict[Hashable, int] = defaultdict(int)
+        self._needers: dict[Hashable, int] = defaultdict(int)
+        for place, operation in enumerate(self._all):
+            for fact in clerk.gives(operation.call):
+                self._givers[fact] |= 1 << place
+            if operation.answered is not None:
+                self._answered |= 1 << place
+                for fact in clerk.needs(operation.call, operation.answer):
+                    self._needers[fact] |= 1 << place
+
+    def order(self, start: State) -> list[Operation[Call]]:
+        tried: set[tuple[int, State]] = set()
+        deepest = 0, start
+        path = [(0, start, self._steps(0, start))]
+        while path:
+            done, state, steps = path[-1]
+            if not self._answered & ~done:
+                levels = [level[0] for level in path]
+                return [self._all[(after ^ before).bit_length() - 1] for before, after in itertools.pairwise(levels)]
+            if done.bit_count() > deepest[0].bit_count():
+                deepest = done, state
+            step = next((step for step in steps if step not in tried), None)
+            if step is None:
+                path.pop()
+                continue
+            tried.add(step)
+            path.append((*step, self._steps(*step)))
+            if len(tried) > _MOST_TRIED:
+                raise Undecided(f"gave up after {len(tried):,} steps with {len(self._all):,} operations")
+        done, state = deepest
+        stuck = "".join(f"\n  {self._all[place]}" for place in self._candidates(done))
+        raise NotLinearizable(
+            f"after {done.bit_count()} of {len(self._all)} operations, in {state}, none of these fits:{stuck}"
+        )
+
+    def _steps(self, done: int, state: State) -> Iterator[tuple[int, State]]:
+        """What can come next with the answer it got, the most promising first.
+
+        A question that gets its answer here is taken at once, without alternatives: it never changes anything, so it can only
+        stand in the way of others by waiting. A change is not taken when it ends a fact for ever that a question still needs.
+        Of the others those come first that bring about what the operation needs that cannot wait longest: what is left for
+        later still fits in more ways.
+        """
+        places = sorted(self._candidates(done), key=lambda place: self._all[place].end)
+        if not places:
+            return
+        wanted = self._clerk.needs(self._all[places[0]].call, self._all[places[0]].answer)
+        changes = []
+        for place in places:
+            operation = self._all[place]
+            after, answer = self._clerk.apply(state, operation.call)
+            if operation.answered is None and after == state:
+                continue  # it changes nothing here, and nobody heard its answer: it may wait
+            if operation.answered is not None and answer != operation.answer:
+                continue
+            step = done | 1 << place, after
+            if self._clerk.needs(operation.call, answer):
+                yield step
+                return
+            if not self._forgets(*step, before=state):
+                missing = 0 if place == places[0] else 1 + len(wanted - self._clerk.facts(after))
+                changes.append((missing, step))
+        changes.sort(key=lambda change: change[0])
+        yield from (step for _, step in changes)
+
+    def _forgets(self, done: int, after: State, *, before: State) -> bool:
+        gone = self._clerk.facts(before) - self._clerk.facts(after)
+        return any(self._needers[fact] & ~done and not self._givers[fact] & ~done for fact in gone)
+
+    def _candidates(self, done: int) -> list[int]:
+        """The places of those that were asked before any other that is left was answered."""
+        found: list[int] = []
+        first_answer = math.inf
+        first_left = (~done & (done + 1)).bit_length() - 1
+        for place in range(first_left, len(self._all)):
+            if done >> place & 1:
+                continue
+            operation = self._all[place]
+            if operation.asked > first_answer:
+                break
+            first_answer = min(first_answer, operation.end)
+            found.append(place)
+        return [place for place in found if self._all[place].asked <= first_answer]
