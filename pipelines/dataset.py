@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.data.folder import File, unreadable
 from pipelines.data.spec import DESCRIPTION, DatasetSpec
 from pipelines.job import open_job
 from pipelines.looking import Look
-from registry.backend import Backend, Hashed
+from registry.backend import Backend
+from registry.backend_drafts import Hashed
+from registry.collector import no_collection
 from registry.errors import BadData
 from registry.records import Version
 
@@ -37,18 +41,16 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = ()) -> Pushed
         open_job(backend, job_type="dataset", name=f"push {spec.name}", config=config) as job,
         tempfile.TemporaryDirectory() as folder,
     ):
-        md5s = _md5s(look)
+        with no_collection():
+            hashed = _hashed(look, embedded=backend.settings.embedded)
         description = Path(folder) / DESCRIPTION
         description.write_text(spec.to_json(), encoding="utf-8")
         version = job.make(
             spec.name,
             type="dataset",
-            files=[(DESCRIPTION, description), *((f.name, Path(f.path)) for f in look.found.kept if f.name not in md5s)],
-            hashed={
-                file.name: Hashed(path=os.path.abspath(file.path), md5=md5s[file.name], size=file.size)
-                for file in look.found.kept
-                if file.name in md5s
-            },
+            files=[(DESCRIPTION, description)],
+            hashed=hashed,
+            since=look.memory.pushed,
             aliases=aliases,
             metadata={
                 "format": spec.format,
@@ -60,27 +62,37 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = ()) -> Pushed
             },
         )
         maker = backend.made_by(version)
-    look.memory.keep(md5s, [file for file in look.found.kept if file.name in md5s], look.found.pictures, pushed={})
+        md5s = {name: file.md5 for name, file in hashed.items()}
+        pushed = {**md5s, DESCRIPTION: hashlib.md5(description.read_bytes(), usedforsecurity=False).hexdigest()}
+    look.memory.keep(md5s, look.found.kept, look.found.pictures, pushed=pushed)
     return Pushed(version=version, is_new=maker is None or maker.id == job.id, run_url=job.url)
 
 
-def _md5s(look: Look) -> dict[str, str]:
-    """The digests of the files, by name, as far as they are known without the SDK.
+def _hashed(look: Look, *, embedded: bool) -> dict[str, Hashed]:
+    """The digest of every file, by name: copied and hashed already, remembered, or hashed now.
 
     Raises:
-        BadData: one changed while it was copied or looked at.
+        BadData: one changed since it was looked at, or cannot be read.
     """
-    taken = dict(zip((file.name for file in look.new), look.intake.keep(), strict=False))
-    md5s = {}
+    taken = {file.name: md5 for file, (md5, _) in zip(look.new, look.intake.keep(), strict=False)}
+    found = {}
     for file in look.found.kept:
-        remembered = look.memory.md5(file)
-        md5, size = taken.get(file.name) or (remembered, file.size)
-        if md5 is not None:
-            there = os.stat(file.path)
-            if size != file.size or (there.st_size, there.st_mtime_ns) != (file.size, file.stamp[0]):
-                raise BadData(f"{file.name} changed while it was being pushed", hint="push again when nothing writes to it")
-            md5s[file.name] = md5
-    return md5s
+        known = taken.get(file.name) or look.memory.md5(file)
+        md5 = known or _md5(file)
+        there = os.stat(file.path)
+        if (there.st_size, there.st_mtime_ns) != (file.size, file.stamp[0]):
+            raise BadData(f"{file.name} changed while it was being pushed", hint="push again when nothing writes to it")
+        path = os.path.abspath(file.path)
+        found[file.name] = Hashed(path=path, md5=md5, size=file.size, stored=embedded and known is not None)
+    return found
+
+
+def _md5(file: File) -> str:
+    try:
+        with open(file.path, "rb") as stream:
+            return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as exc:
+        raise unreadable(file.name, exc) from exc
 
 
 def description(backend: Backend, version: Version) -> DatasetSpec:

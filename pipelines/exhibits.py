@@ -49,11 +49,16 @@ def with_pictures(backend: Backend, case: Case, dataset: Version) -> Case:
         if spec.input.kind != "image":
             return case
         found = _from_files if spec.format == "images" else _from_arrays
-        pictures = {item: _uri(_thumbnail(pixels)) for item, pixels in found(backend, dataset, spec, items)}
+        pictures = {item: picture(pixels) for item, pixels in found(backend, dataset, spec, items)}
     except RegError as exc:
         return replace(case, unseen=f"There are no pictures of the items: {exc}")
     missing = len(items) - len(pictures)
     return replace(case, pictures=pictures, unseen=f"{missing} of them were not found in the data." if missing else "")
+
+
+def picture(pixels: Pixels) -> str:
+    """An image of shape (height, width, channels) as a data URI, small enough that 24 of them fit on a page."""
+    return f"data:image/png;base64,{base64.b64encode(_png(_thumbnail(pixels))).decode()}"
 
 
 def _from_files(backend: Backend, dataset: Version, spec: DatasetSpec, items: Sequence[str]) -> Iterator[tuple[str, Pixels]]:
@@ -118,10 +123,6 @@ def _thumbnail(pixels: Pixels) -> Pixels:
     sums: NDArray[Any] = np.add.reduceat(np.add.reduceat(pixels.astype(np.uint64), rows, axis=0), columns, axis=1)
     counts = np.diff(rows, append=height)[:, None, None] * np.diff(columns, append=width)[None, :, None]
     return np.asarray((sums / counts).round(), dtype=np.uint8)
-
-
-def _uri(pixels: Pixels) -> str:
-    return f"data:image/png;base64,{base64.b64encode(_png(pixels)).decode()}"
 
 
 def _png(pixels: Pixels) -> bytes:

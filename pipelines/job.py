@@ -15,7 +15,8 @@ import numpy as np
 import wandb
 from wandb.plot.custom_chart import CustomChart
 
-from registry.backend import Backend, Hashed, Run
+from registry.backend import Backend, Run
+from registry.backend_drafts import Hashed
 from registry.records import Version
 
 # Opens a progress bar with a title for the time of a block; what it yields is called with (done, total).
@@ -59,10 +60,18 @@ class Job:
         metadata: Mapping[str, Any] | None = None,
         description: str | None = None,
         hashed: Mapping[str, Hashed] | None = None,
+        since: Mapping[str, str] | None = None,
     ) -> Version:
         """Log an output; see `registry.backend.Run.output`."""
         return self._run.output(
-            name, type=type, files=files, aliases=aliases, metadata=metadata, description=description, hashed=hashed
+            name,
+            type=type,
+            files=files,
+            aliases=aliases,
+            metadata=metadata,
+            description=description,
+            hashed=hashed,
+            since=since,
         )
 
     def make_folder(self, name: str, folder: Path, *, type: str, metadata: Mapping[str, Any] | None = None) -> Version:

@@ -1,7 +1,7 @@
 """Looking at data that are to be pushed, while all that the push will wait for is set going.
 
 Nothing of an artifact exists before the look is over. But from the moment in which the files are known, the embedded server
-starts in its own process, and what is new among the files is copied next to the server's blobs in others (`registry.embedded_disk`):
+starts in its own process, and what is new among the files is copied in others (`registry.embedded_disk`):
 on two cores that is most of the time of a push. What did not change since the last push from here is not read at all
 (`pipelines.data.memory`). This module does not load the wandb SDK, which takes as long as the server.
 """
@@ -18,6 +18,7 @@ from pipelines.data.folder import File
 from pipelines.data.memory import Memory, recall
 from pipelines.data.options import Options
 from pipelines.data.reading import Inspection, OnProgress
+from registry.collector import no_collection
 from registry.embedded import EmbeddedServer
 from registry.embedded_disk import Intake
 from registry.settings import Settings
@@ -46,7 +47,8 @@ def looking(settings: Settings, path: Path, options: Options, *, on_progress: On
     Raises:
         BadData, MissingDependency: see `pipelines.data.reading.inspect`.
     """
-    memory = recall(settings.home, path)
+    with no_collection():
+        memory = recall(settings.home, path)
     new: list[File] = []
     server: EmbeddedServer | None = None
     with ExitStack() as stack:
@@ -59,5 +61,6 @@ def looking(settings: Settings, path: Path, options: Options, *, on_progress: On
                 server = stack.enter_context(EmbeddedServer(settings.home))
                 intake.begin([file.path for file in new], size=sum(file.size for file in new))
 
-        found = reading.inspect(path, options, on_progress=on_progress, on_files=begin, memory=memory)
+        with no_collection():
+            found = reading.inspect(path, options, on_progress=on_progress, on_files=begin, memory=memory)
         yield Look(found=found, memory=memory, new=new, intake=intake, server=server)

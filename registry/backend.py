@@ -9,11 +9,9 @@ by listing.
 
 from __future__ import annotations
 
-import gc
 import re
 import shutil
 import tempfile
-from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,8 +22,12 @@ import requests
 import wandb
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
+from registry.backend_drafts import Draft, Hashed, stored_files
+from registry.collector import no_collection
+from registry.copying import arriving, copy_folder
 from registry.embedded import EmbeddedServer
-from registry.errors import BadReference, NotFound, RegError, RemoteProblem, Unauthorised, Unreachable, UsageError
+from registry.embedded_disk import Closed, deliver, worth_it
+from registry.errors import BadReference, Conflict, NotFound, RegError, RemoteProblem, Unauthorised, Unreachable, UsageError
 from registry.records import RunFact, Target, Version
 from registry.references import REGISTRY_PREFIX, Digest, Reference
 from registry.settings import Settings
@@ -45,16 +47,6 @@ class Collection:
     versions: int
     aliases: Mapping[str, int]
     updated_at: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hashed:
-    """A file of this disk whose md5 (hex) and size (bytes) are known, and whether the server is believed to have its bytes."""
-
-    path: str
-    md5: str
-    size: int
-    stored: bool = False
 
 
 class Backend:
@@ -190,13 +182,7 @@ class Backend:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix="incoming-", dir=folder.parent))
         try:
-            with _translated(f"download '{version}'"):
-                artifact = self._artifact(version)
-                artifact.download(root=str(draft), skip_cache=True)
-                try:
-                    artifact.verify(root=str(draft))
-                except ValueError as exc:
-                    raise RemoteProblem(f"the download of '{version}' is damaged: {exc}", hint="try again") from exc
+            self._fetch(version, draft)
             try:
                 draft.rename(folder)  # its existence means complete
             except OSError:
@@ -205,6 +191,43 @@ class Backend:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         return folder
+
+    def export(self, version: Version, target: Path) -> Path:
+        """Put the version's files, verified, where a person asked for them.
+
+        Returns:
+            `target`, absolute.
+        Raises:
+            UsageError: the target holds something already, or cannot be written.
+            RemoteProblem: the bytes that arrived do not have the digests that the manifest promises.
+        """
+        known = self.settings.home / "downloads" / version.digest.algorithm / version.digest.hex
+        if known.is_dir():
+            return copy_folder(known, target)
+        with arriving(target) as draft:
+            self._fetch(version, draft)
+        return target.absolute()
+
+    def _fetch(self, version: Version, folder: Path) -> None:
+        """Write the version's files into an empty folder, verified."""
+        with _translated(f"download '{version}'"), no_collection():
+            artifact = self._artifact(version)
+            files = stored_files(artifact) if self._embedded is not None else None
+            try:
+                if files is not None and worth_it(len(files), size=artifact.size):
+                    damaged = deliver(self.settings.home, folder, files)
+                    if damaged:
+                        raise ValueError(f"{len(damaged)} of {len(files)} files are not as logged, the first is {damaged[0]}")
+                    return
+            except Closed:
+                pass  # somebody else's home: by HTTP
+            except ValueError as exc:
+                raise RemoteProblem(f"the download of '{version}' is damaged: {exc}", hint="reg doctor --fsck") from exc
+            artifact.download(root=str(folder), skip_cache=True)
+            try:
+                artifact.verify(root=str(folder))
+            except ValueError as exc:
+                raise RemoteProblem(f"the download of '{version}' is damaged: {exc}", hint="try again") from exc
 
     # Lineage
 
@@ -372,37 +395,41 @@ class Run:
         Returns:
             The new version, or the one that already had exactly these files.
         """
-        hashed = hashed or {}
-        draft = _Draft(
+        draft = Draft(
             name=name,
             type=type,
-            files=tuple(files),
             metadata=dict(metadata or {}),
             description=description,
-            base=self._latest_if(name, type, since) if since and _only_adds(since, hashed) else None,
+            files=tuple(files),
+            hashed=hashed or {},
+            since=since or {},
         )
-        wanted = {n: file for n, file in hashed.items() if draft.base is None or (since or {}).get(n) != file.md5}
-        with _translated(f"log the {type} '{name}'"), _without_garbage_collection():
+        with _translated(f"log the {type} '{name}'"), no_collection():
+            if draft.adds_to_a_version:
+                draft = draft.on(self._latest(name))
+            artifact = draft.artifact()
+            expected = draft.digest(artifact)
             try:
-                artifact = draft.artifact(wanted)
                 logged = self.sdk.log_artifact(artifact, aliases=list(aliases)).wait()
             except ValueError:
                 # What was believed to be stored was not: collected since, or another home's. The SDK sends what is missing.
-                if not any(file.stored for file in wanted.values()):
+                if not draft.believes_in_stored_bytes:
                     raise
-                artifact = draft.artifact({n: replace(file, stored=False) for n, file in wanted.items()})
-                logged = self.sdk.log_artifact(artifact, aliases=list(aliases)).wait()
-            if draft.base is not None:
-                _check_whole(logged, since or {}, artifact)
-            return _version(logged)
+                expected = None
+                logged = self.sdk.log_artifact(draft.believing_nothing().artifact(), aliases=list(aliases)).wait()
+            version = _version(logged)
+        if expected not in (None, version.digest.hex):
+            raise Conflict(f"'{version}' was put together on another version than it was meant for", hint="push once more")
+        return version
 
-    def _latest_if(self, name: str, type: str, contents: Mapping[str, str]) -> str | None:
-        """The id of the latest version of a collection, if it holds exactly these files (hex md5 by name)."""
+    def _latest(self, name: str) -> Any:
+        """The SDK's object of the latest version of a collection of the project, or None."""
         try:
-            latest = self._backend._api.artifact(self._backend._path(Reference(name=name)))
-        except Exception:  # none yet, or a question that logging the whole does not need answered
-            return None
-        return str(latest.id) if (latest.type, latest.digest) == (type, _manifest_digest(contents)) else None
+            return self._backend._api.artifact(self._backend._path(Reference(name=name)))
+        except Exception as exc:
+            if _is_absent(exc):
+                return None
+            raise
 
     def link(self, version: Version, target: Target) -> None:
         """Link the version into the target's collection and give it the alias, in one operation of the server."""
@@ -413,101 +440,6 @@ class Run:
     @property
     def url(self) -> str:
         return str(self.sdk.url or "")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Draft:
-    """What is to become a version. `base` is the id of the version that it adds to; None where it stands alone."""
-
-    name: str
-    type: str
-    files: Sequence[tuple[str, Path]]
-    metadata: Mapping[str, Any]
-    description: str | None
-    base: str | None
-
-    def artifact(self, hashed: Mapping[str, Hashed]) -> Any:
-        artifact = wandb.Artifact(
-            self.name,
-            type=self.type,
-            metadata=dict(self.metadata),
-            description=self.description,
-            incremental=self.base is not None,
-        )
-        # Without it the SDK takes what is the latest version when it asks: somebody else's, perhaps.
-        artifact._base_id = self.base
-        for inside, path in self.files:
-            artifact.add_file(str(path), name=inside, policy="immutable", skip_cache=True)
-        _add(artifact, hashed)
-        return artifact
-
-
-def _add(artifact: Any, files: Mapping[str, Hashed]) -> None:
-    """Add files as `add_file` would, all at once and without reading them: sixty thousand calls of it take fifteen seconds.
-
-    An entry without a local path says, as in a draft of an existing version, that there is nothing to upload. The server
-    refuses the version if the bytes are not there.
-    """
-    if not files:
-        return
-    contents = {
-        name: {
-            "digest": _base64(file.md5),
-            "size": file.size,
-            "local_path": None if file.stored else file.path,
-            "skip_cache": True,
-        }
-        for name, file in files.items()
-    }
-    manifest = artifact.manifest
-    described = {
-        "version": manifest.version(),
-        "storagePolicy": manifest.storage_policy.name(),
-        "storagePolicyConfig": manifest.storage_policy.config(),
-    }
-    read = type(manifest).from_manifest_json({**described, "contents": contents}, manifest.digest_algorithm)
-    manifest.entries.update(read.entries)
-
-
-def _only_adds(since: Mapping[str, str], hashed: Mapping[str, Hashed]) -> bool:
-    """Whether little differs from an earlier version and nothing of it is gone: a version that adds to another cannot remove."""
-    names = {*hashed, *(name for name in since if name not in hashed and name in _WRITTEN_ANEW)}
-    changed = sum(since.get(name) != file.md5 for name, file in hashed.items())
-    return since.keys() <= names and 10 * changed <= len(hashed)
-
-
-def _check_whole(logged: Any, since: Mapping[str, str], added: Any) -> None:
-    """
-    Raises:
-        Conflict: the version is not the earlier one with what was added.
-    """
-    wanted = {**since, **{name: b64decode(entry.digest).hex() for name, entry in added.manifest.entries.items()}}
-    if logged.digest != _manifest_digest(wanted):
-        raise Conflict(
-            f"'{logged.name}' was put together on another version than the one it was meant for", hint="push the files again"
-        )
-
-
-def _manifest_digest(contents: Mapping[str, str]) -> str:
-    """The digest of a version that holds these files (hex md5 by name): the SDK's own formula."""
-    lines = "".join(f"{name}:{_base64(contents[name])}\n" for name in sorted(contents))
-    return hashlib.md5(f"wandb-artifact-manifest-v1\n{lines}".encode(), usedforsecurity=False).hexdigest()
-
-
-def _base64(md5: str) -> str:
-    return b64encode(bytes.fromhex(md5)).decode()
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Tens of thousands of entries are made and none is garbage: looking for it would take as long as making them."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _version(artifact: Any) -> Version:

@@ -54,7 +54,8 @@ def _number(value: object) -> object:
 
 
 # Not strict: PyYAML reads 1e-3, unlike 1.0e-3, as text.
-Number = Annotated[float, BeforeValidator(_number)]
+NO_TRUTH = BeforeValidator(_number)
+Number = Annotated[float, NO_TRUTH]
 Count = Annotated[int, Field(strict=True)]
 
 
@@ -73,10 +74,10 @@ Quantity = Annotated[
 class Margin(Section):
     """A difference: a number in the metric's own unit, or {relative: x}, a share of the baseline's value."""
 
-    absolute: Annotated[Number, Field(ge=0)] | None = Field(
+    absolute: Annotated[float, Field(ge=0), NO_TRUTH] | None = Field(
         default=None, description="In the metric's own unit; a plain number means this."
     )
-    relative: Annotated[Number, Field(gt=0, lt=1)] | None = Field(
+    relative: Annotated[float, Field(gt=0, lt=1), NO_TRUTH] | None = Field(
         default=None,
         description="As a share of the size of the baseline's value: 0.02 is 2 % of it. An ERROR where that value is 0, or "
         "not to be told from 0.",
@@ -295,7 +296,7 @@ class Ratio(BaseCheck):
     """candidate / baseline is `max` at most: shown so for a latency, timed together in one process; exactly so for a size."""
 
     test: Literal["ratio"] = Field(description=_KIND)
-    max: Annotated[Number, Field(gt=0)] = Field(
+    max: Annotated[float, Field(gt=0), NO_TRUTH] = Field(
         description="The most that candidate / baseline may be: 1.10 allows a tenth slower or larger."
     )
 

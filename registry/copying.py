@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from registry.errors import BadData, UsageError
@@ -18,19 +20,32 @@ def copy_folder(source: Path, target: Path) -> Path:
         UsageError: the target holds something already, or cannot be written.
         BadData: the source holds a symbolic link, whose content would come from somewhere else.
     """
-    target = target.absolute()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target} exists and is not an empty folder", hint="--to another/folder")
     linked = next((path for path in source.rglob("*") if path.is_symlink()), None)
     if linked is not None:
         raise BadData(f"{linked} is a symbolic link, which no download makes", hint=f"remove {source}, then try again")
+    with arriving(target) as draft:
+        shutil.copytree(source, draft, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    return target.absolute()
+
+
+@contextmanager
+def arriving(target: Path) -> Iterator[Path]:
+    """An empty folder that becomes `target`, which must not exist or be empty, when the block ends; removed if it raises.
+
+    Raises:
+        UsageError: the target holds something already, or cannot be written.
+    """
+    target = target.absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} exists and is not an empty folder", hint="--to another/folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".incoming-") as draft:
-            copied = shutil.copytree(source, Path(draft) / "files", copy_function=shutil.copyfile)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".incoming-") as place:
+            draft = Path(place) / "files"
+            draft.mkdir()
+            yield draft
             if target.exists():
                 target.rmdir()
-            copied.rename(target)
+            draft.rename(target)
     except OSError as exc:
         raise UsageError(f"cannot write to {target}: {exc.strerror}", hint="--to a/folder/you/can/write") from exc
-    return target

@@ -21,10 +21,9 @@ from types import TracebackType
 from typing import Any
 
 from registry.embedded import refused
-from registry.errors import EnvironmentProblem
+from registry.errors import EnvironmentProblem, RemoteProblem
 
-# Below this, starting a process costs more than it saves.
-FEW_FILES, FEW_BYTES = 64, 16 << 20
+_FEW_FILES, _FEW_BYTES = 64, 16 << 20
 _FILES_A_WORKER = 4_000
 _MOST_WORKERS = 4
 
@@ -55,7 +54,7 @@ class Intake:
         Args:
             size: of all files together, bytes.
         """
-        if len(paths) < FEW_FILES and size < FEW_BYTES:
+        if not worth_it(len(paths), size=size):
             return
         # Absolute, because the child has this process's folder only by chance.
         self._paths = [os.path.abspath(path) for path in paths]
@@ -85,28 +84,40 @@ class Intake:
         return found
 
 
-def deliver(home: Path, files: Mapping[str, str]) -> list[str]:
-    """Write blobs of a home to new files.
+def deliver(home: Path, folder: Path, files: Mapping[str, str]) -> list[str]:
+    """Write blobs of a home as the files of an empty folder.
 
     Args:
-        files: the hex md5 of what belongs to each path; the folders exist.
+        files: the hex md5 of each, by its name relative to the folder.
     Returns:
-        The paths whose bytes are gone from the home or do not have their digest.
+        The names whose bytes are gone from the home or do not have their digest.
     Raises:
         Closed: this user cannot read the home.
         RegError: a file cannot be written.
     """
-    paths = sorted(files)
+    root = os.path.abspath(folder)
+    paths = {name: os.path.normpath(os.path.join(root, name)) for name in sorted(files)}
+    for name, path in paths.items():
+        if not path.startswith(root + os.sep):
+            raise RemoteProblem(f"'{name}' would be written outside of {folder}", hint="reg doctor --fsck")
+    for place in sorted({os.path.dirname(path) for path in paths.values()}):
+        os.makedirs(place, exist_ok=True)
     workers = _workers(home, len(paths))
     try:
         orders = [
-            worker.order({"get": [(files[path], path) for path in share]})
-            for worker, share in zip(workers, _shares(paths, workers), strict=True)
+            worker.order({"get": [(files[name], paths[name]) for name in share]})
+            for worker, share in zip(workers, _shares(list(paths), workers), strict=True)
         ]
-        return sorted(path for order in orders for path in order.result()["damaged"])
+        damaged = {path for order in orders for path in order.result()["damaged"]}
     finally:
         for worker in workers:
             worker.close()
+    return [name for name, path in paths.items() if path in damaged]
+
+
+def worth_it(files: int, *, size: int) -> bool:
+    """Whether starting a process costs less than it saves."""
+    return files >= _FEW_FILES or size >= _FEW_BYTES
 
 
 class _Worker:

@@ -45,6 +45,8 @@ def sentences(policy: Policy) -> Iterator[str]:
         "The candidate is compared with the version that holds the alias now; when provably nobody does, "
         f"{_ABSENT[policy.baseline.when_absent]}."
     )
+    if policy.candidate.holds:
+        yield f"The candidate must hold {' and '.join(repr(alias) for alias in policy.candidate.holds)} already."
     yield from _data(policy)
     yield _runtime(policy)
     yield f"Every check runs at alpha = {policy.alpha:g}, and all that block must pass:"

@@ -9,7 +9,7 @@ checks are asked, and those that are not asked are notes, neither passes nor fai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from typing import Final
 
@@ -35,7 +35,13 @@ ABSENT: Final = Absent.ABSENT
 
 
 def judge(
-    policy: Policy, *, candidate: Evidence, baseline: Evidence | Absent, look: Look | None = None, asked: Asked | None = None
+    policy: Policy,
+    *,
+    candidate: Evidence,
+    baseline: Evidence | Absent,
+    look: Look | None = None,
+    asked: Asked | None = None,
+    held: Collection[str] = (),
 ) -> Judgement:
     """Judge a candidate.
 
@@ -43,6 +49,7 @@ def judge(
         baseline: the evidence of the version that holds the alias, or ABSENT.
         look: the holdout meter; None when lineage was not asked.
         asked: what the question is about; evidence about anything else becomes an ERROR. None checks no digests.
+        held: those of the aliases in `candidate.holds` that the candidate holds.
     """
     mine = Scores("candidate", candidate)
     dataset = asked.dataset if asked is not None else None
@@ -79,9 +86,22 @@ def judge(
         except Unanswerable as exc:
             results.append(CheckResult(**identity(check), status=Outcome.ERROR, reason=str(exc)))
     outcome, reason = _overall(policy, results, skipped=skipped, absent=pair is None, look=look)
+    steps = [_step(alias, alias in held) for alias in policy.candidate.holds]
+    lacking = [step for step in steps if step.status is Outcome.FAIL]
+    if lacking and outcome is not Outcome.ERROR:
+        reasons = [_reasons(lacking), *([reason] if outcome is Outcome.FAIL else [])]
+        outcome, reason = Outcome.FAIL, "; ".join(reasons)
+    results = [*steps, *results]
     # A baseline from another machine is no obstacle when only the candidate alone was asked about.
     elsewhere = outcome is Outcome.ERROR and bool(machine)
     return Judgement(outcome=outcome, checks=tuple(results), reason=reason, notes=tuple(notes), environment=elsewhere)
+
+
+def _step(alias: str, holds: bool) -> CheckResult:
+    """Whether the candidate has been where the policy wants it to have been."""
+    status = Outcome.PASS if holds else Outcome.FAIL
+    reason = f"the candidate {'holds' if holds else 'does not hold'} '{alias}', which the policy asks first"
+    return CheckResult(id=f"holds-{alias}", metric="alias", test="holds", status=status, reason=reason)
 
 
 def _raise_any(reasons: list[str]) -> None:

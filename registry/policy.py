@@ -21,11 +21,18 @@ import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from registry.checks import TESTS, Check, Count, Margin, Number, Ratio, Section, contradiction
+from registry.checks import NO_TRUTH, TESTS, Check, Count, Margin, Ratio, Section, contradiction
 from registry.errors import BadPolicy, BadReference
 from registry.records import Outcome, Target
 from registry.references import LATEST, Digest, check_alias, parse
 from registry.yaml_lines import BadYaml, Document, Key, read
+
+
+def _settable(alias: str) -> str:
+    try:
+        return check_alias(alias)
+    except BadReference as exc:
+        raise ValueError(exc.message) from exc
 
 
 class Aim(Section):
@@ -40,10 +47,7 @@ class Aim(Section):
     @field_validator("alias")
     @classmethod
     def _settable(cls, alias: str) -> str:
-        try:
-            return check_alias(alias)
-        except BadReference as exc:
-            raise ValueError(exc.message) from exc
+        return _settable(alias)
 
     @field_validator("registry", "collection")
     @classmethod
@@ -53,6 +57,21 @@ class Aim(Section):
         if name is not None and "/" in name:
             raise ValueError(f"'{name}' is a path, a plain name is needed")
         return name
+
+
+class CandidateRule(Section):
+    """What must be true of the candidate before it is compared at all."""
+
+    holds: tuple[str, ...] = Field(
+        default=(),
+        description="Aliases of the same collection that the candidate must hold already, such as [staging]: environments that "
+        "it has to pass through. Without one of them, it is refused.",
+    )
+
+    @field_validator("holds")
+    @classmethod
+    def _settable(cls, aliases: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_settable(alias) for alias in aliases)
 
 
 class BaselineRule(Section):
@@ -110,11 +129,11 @@ class Data(Section):
 class ParityRule(Section):
     """How far the served graph may be from the trained network, and a GPU from the CPU, on the same items."""
 
-    rtol: Annotated[Number, Field(ge=0)] = Field(
+    rtol: Annotated[float, Field(ge=0), NO_TRUTH] = Field(
         default=1e-3, description="Relative part: |a - b| <= atol + rtol * |b| for every score."
     )
-    atol: Annotated[Number, Field(ge=0)] = Field(default=1e-4, description="Absolute part, in units of the scores.")
-    max_flips: Annotated[Number, Field(ge=0, le=1)] = Field(
+    atol: Annotated[float, Field(ge=0), NO_TRUTH] = Field(default=1e-4, description="Absolute part, in units of the scores.")
+    max_flips: Annotated[float, Field(ge=0, le=1), NO_TRUTH] = Field(
         default=0.001, description="The largest share of items whose predicted class may differ."
     )
 
@@ -157,10 +176,11 @@ class Policy(Section):
 
     version: Literal[1] = Field(description="Of this format.")
     target: Aim = Field(default=Aim(), description="The alias that the policy guards.")
-    alpha: Annotated[Number, Field(gt=0, lt=0.5)] = Field(
+    alpha: Annotated[float, Field(gt=0, lt=0.5), NO_TRUTH] = Field(
         default=0.05,
         description="The accepted chance of believing something about the candidate that is not so; each check runs at it.",
     )
+    candidate: CandidateRule = Field(default=CandidateRule(), description="What must be true of the candidate already.")
     baseline: BaselineRule = Field(default=BaselineRule(), description="What the candidate is compared with.")
     data: Data = Field(default=Data(), description="The items that count.")
     runtime: RuntimeRule = Field(description="Where evidence must come from.")

@@ -64,6 +64,7 @@ def decide(backend: Backend, question: Question, evaluate: Evaluate | None, *, b
             baseline=question.baseline.digest if question.baseline else None,
             dataset=question.dataset.digest,
         ),
+        held=question.held,
     )
     verdict = Verdict(
         target=question.target,
@@ -77,6 +78,7 @@ def decide(backend: Backend, question: Question, evaluate: Evaluate | None, *, b
         split=question.split,
         runtime_fingerprint=candidate.evidence.evaluation.runtime.fingerprint,
         look=look,
+        held=question.held,
         actor=by.actor,
         ci_url=by.ci_url,
         git_commit=by.git_commit,

@@ -13,7 +13,10 @@ from registry.references import Reference, parse
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """May `candidate` take the place of `baseline` at `target`? `baseline` None means provably nobody holds it."""
+    """May `candidate` take the place of `baseline` at `target`? `baseline` None means provably nobody holds it.
+
+    `held` are those of the aliases that the policy wants the candidate to hold which it does hold.
+    """
 
     policy: Policy
     target: Target
@@ -21,6 +24,7 @@ class Question:
     baseline: Version | None
     dataset: Version
     split: str
+    held: tuple[str, ...] = ()
 
     @property
     def already_answered(self) -> bool:
@@ -43,7 +47,13 @@ def ask(backend: Backend, reference: Reference, policy: Policy) -> Question:
         baseline=backend.holder(target),
         dataset=_dataset(backend, candidate, policy),
         split=policy.data.split,
+        held=tuple(alias for alias in policy.candidate.holds if _holds(backend, candidate, target, alias)),
     )
+
+
+def _holds(backend: Backend, candidate: Version, target: Target, alias: str) -> bool:
+    holder = backend.holder(target.model_copy(update={"alias": alias}))
+    return holder is not None and holder.origin == candidate.origin
 
 
 def trained_on(backend: Backend, model: Version) -> Version | None:

@@ -339,6 +339,7 @@ class Verdict(Fact):
     split: str | None
     runtime_fingerprint: str | None
     look: Look | None = None
+    held: tuple[str, ...] = ()
     actor: str
     ci_url: str | None = None
     git_commit: str | None = None

@@ -61,7 +61,9 @@ def _again(backend: Backend, policy: Policy, version: Version, verdict: Verdict)
         candidate, baseline = evidence_of(backend, verdict)
     except RegError as exc:
         return Replayed(version=version, verdict=verdict, lost=exc.message)
-    judgement = gates.judge(policy, candidate=candidate, baseline=baseline, look=verdict.look, asked=question_of(verdict))
+    judgement = gates.judge(
+        policy, candidate=candidate, baseline=baseline, look=verdict.look, asked=question_of(verdict), held=verdict.held
+    )
     return Replayed(version=version, verdict=verdict, now=judgement)
 
 

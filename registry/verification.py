@@ -46,7 +46,9 @@ def verify(backend: Backend, version: Version) -> Verification:
     verdict = verdict_folder.read(backend, version)
     policy = verdict_folder.read_policy(backend, version)
     candidate, baseline = evidence_of(backend, verdict)
-    again = gates.judge(policy, candidate=candidate, baseline=baseline, look=verdict.look, asked=question_of(verdict))
+    again = gates.judge(
+        policy, candidate=candidate, baseline=baseline, look=verdict.look, asked=question_of(verdict), held=verdict.held
+    )
     found = list(_compared("", verdict.judgement.model_dump(mode="json"), again.model_dump(mode="json")))
     if policy.digest != verdict.policy_digest:
         found.insert(0, f"the policy's digest: the verdict says {verdict.policy_digest}, its policy.yaml has {policy.digest}")

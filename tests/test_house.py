@@ -116,7 +116,9 @@ PURE += (
     "registry.pairing",
     "registry.yaml_lines",
 )
-PURE += tuple(name for name in MODULES if name.startswith("registry.judging"))
+PURE += ("registry.means", "registry.corpus", "registry.resampling", "registry.matching", "registry.expressions")
+PURE += ("registry.explanation", "registry.github")
+PURE += tuple(name for name in MODULES if name.startswith(("registry.judging", "registry.verdicts")))
 
 
 @pytest.mark.parametrize("name", PURE)

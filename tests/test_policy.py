@@ -59,6 +59,7 @@ def test_the_defaults_are_part_of_the_meaning_of_a_digest() -> None:
         "version": 1,
         "target": {"registry": "model", "collection": None, "alias": "production"},
         "alpha": 0.05,
+        "candidate": {"holds": ()},
         "baseline": {"source": "target-alias", "when_absent": "absolute-only"},
         "data": {"dataset": None, "split": "test", "min_items": 100, "cluster": None, "holdout": None},
         "runtime": {"device": "any", "placement": "compute", "tf32": False, "parity": None},

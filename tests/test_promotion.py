@@ -167,6 +167,17 @@ def test_the_author_of_a_candidate_cannot_approve_it(backend: Backend, target: T
     assert holder(backend, target) is None
 
 
+def test_a_candidate_passes_through_the_environments_that_its_policy_names(backend: Backend, target: Target) -> None:
+    staging = target.model_copy(update={"alias": f"{target.alias}-staging"[-60:]})
+    rules = made.RULES + f"candidate: {{holds: ['{staging.alias}']}}\n"
+    promote(backend, "model:v0", staging)
+    refused = promote(backend, "model:v1", target, rules)
+    assert (refused.verdict.outcome, refused.moved) == (Outcome.FAIL, False)
+    assert f"the candidate does not hold '{staging.alias}'" in refused.verdict.judgement.reason
+    promote(backend, "model:v1", staging)
+    assert promote(backend, "model:v1", target, rules).moved
+
+
 def test_a_failed_verdict_cannot_be_approved(backend: Backend, target: Target) -> None:
     promote(backend, "model:v3", target)
     refused = promote(backend, "model:v0", target, made.STRICT)

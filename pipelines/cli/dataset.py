@@ -21,7 +21,6 @@ from pipelines.looking import looking
 from registry.cli.looking import size_text, version_data, versions_table
 from registry.cli.output import table
 from registry.cli.params import ALIAS, FOLDER, REFERENCE, Session, session
-from registry.copying import copy_folder
 from registry.references import Reference, parse
 
 
@@ -76,7 +75,7 @@ def pull(session: Session, reference: Reference, to: Path | None) -> None:
     """Download a dataset version, verified; what comes back is what was pushed."""
     with session.reading() as backend:
         version = backend.resolve(reference, type="dataset")
-        folder = copy_folder(backend.download(version), to or Path(version.name))
+        folder = backend.export(version, to or Path(version.name))
     session.output.result({**version_data(version), "folder": str(folder)}, f"{version} is in {folder}")
 
 

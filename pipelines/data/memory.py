@@ -17,13 +17,14 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipelines.data.folder import File
 
 _VERSION = 1
 # The coarsest clock of a file system in use (FAT) ticks every two seconds.
 _TICK_NS = 2_000_000_000
+_NO_PICTURE = (None, None)
 
 
 class Picture(NamedTuple):
@@ -31,13 +32,6 @@ class Picture(NamedTuple):
 
     digest: str
     shape: tuple[int, int, int]
-
-
-class _Seen(NamedTuple):
-    size: int
-    stamp: tuple[int, int, int]
-    md5: str
-    picture: Picture | None
 
 
 @dataclass
@@ -49,17 +43,24 @@ class Memory:
 
     file: Path
     pushed: Mapping[str, str] = field(default_factory=dict)
-    _seen: dict[str, _Seen] = field(default_factory=dict)
+    # By name: size, the three numbers of the stamp, hex md5, and of an image its digest and its shape. Plain lists, as JSON
+    # has them: there are tens of thousands.
+    _seen: Mapping[str, list[Any]] = field(default_factory=dict)
 
     def md5(self, file: File) -> str | None:
         """The hex md5 of a file, if it is as it was."""
-        seen = self._unchanged(file)
-        return seen.md5 if seen else None
+        seen = self._seen.get(file.name)
+        return str(seen[4]) if seen is not None and seen[:4] == [file.size, *file.stamp] else None
 
     def pictures(self, files: Iterable[File]) -> dict[str, Picture]:
         """The images among files that are as they were, by name."""
-        found = ((file.name, self._unchanged(file)) for file in files)
-        return {name: seen.picture for name, seen in found if seen is not None and seen.picture is not None}
+        found = {}
+        for file in files:
+            seen = self._seen.get(file.name)
+            if seen is not None and seen[:4] == [file.size, *file.stamp] and seen[5] is not None:
+                height, width, channels = seen[6]
+                found[file.name] = Picture(seen[5], (height, width, channels))
+        return found
 
     def keep(
         self, md5s: Mapping[str, str], files: Iterable[File], pictures: Mapping[str, Picture], *, pushed: Mapping[str, str]
@@ -71,11 +72,11 @@ class Memory:
             pushed: what the version holds now.
         """
         before = time.time_ns() - _TICK_NS
-        seen = [
-            (file.name, file.size, file.stamp, md5s[file.name], pictures.get(file.name))
+        seen = {
+            file.name: [file.size, *file.stamp, md5s[file.name], *pictures.get(file.name, _NO_PICTURE)]
             for file in files
             if file.stamp[0] < before and file.stamp[1] < before
-        ]
+        }
         text = json.dumps({"version": _VERSION, "seen": seen, "pushed": dict(pushed)}, separators=(",", ":"))
         with suppress(OSError):
             self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -84,23 +85,13 @@ class Memory:
                 stream.write(text)
             os.replace(draft, self.file)
 
-    def _unchanged(self, file: File) -> _Seen | None:
-        seen = self._seen.get(file.name)
-        return seen if seen is not None and seen.size == file.size and seen.stamp == file.stamp else None
-
 
 def recall(home: Path, root: Path) -> Memory:
     """What is remembered in a home of the files below a folder."""
     name = hashlib.sha256(os.fsencode(os.path.abspath(root))).hexdigest()[:32]
     file = home / "looked" / f"{name}.json"
-    try:
+    with suppress(OSError, ValueError, KeyError, TypeError):
         said = json.loads(file.read_text(encoding="utf-8"))
-        if said["version"] != _VERSION:
-            return Memory(file)
-        seen = {
-            name: _Seen(size, (modified, changed, inode), md5, Picture(picture[0], tuple(picture[1])) if picture else None)
-            for name, size, (modified, changed, inode), md5, picture in said["seen"]
-        }
-        return Memory(file, pushed=dict(said["pushed"]), _seen=seen)
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return Memory(file)
+        if said["version"] == _VERSION and isinstance(said["seen"], dict) and isinstance(said["pushed"], dict):
+            return Memory(file, pushed=said["pushed"], _seen=said["seen"])
+    return Memory(file)

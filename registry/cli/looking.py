@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
 
-from registry.backend import Collection
 from registry.cli.output import table
 from registry.cli.params import FOLDER, REFERENCE, Session, session
-from registry.copying import copy_folder
 from registry.records import RunFact, Version
 from registry.references import Reference
+
+if TYPE_CHECKING:
+    from registry.backend import Collection  # loads the SDK, which commands do while the server starts
 
 
 @click.command(epilog="Examples: reg ls · reg ls model · reg ls --type dataset · reg ls --registries")
@@ -75,7 +76,7 @@ def get(session: Session, reference: Reference, to: Path | None) -> None:
     """Download the files of REFERENCE, verified against their digests."""
     with session.reading() as backend:
         version = backend.resolve(reference)
-        folder = copy_folder(backend.download(version), to or Path(f"{version.name}-v{version.index}"))
+        folder = backend.export(version, to or Path(f"{version.name}-v{version.index}"))
     session.output.result({**version_data(version), "folder": str(folder)}, f"{version} is in {folder}")
 
 

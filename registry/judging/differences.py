@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -47,7 +47,6 @@ class Measured:
     delta: float
     counts: Mapping[str, int]
     share: float = 0.0
-    clusters: int | None = field(default=None)
 
     @property
     def items(self) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +24,9 @@ Bounds = tuple[float | None, float | None]
 _PAD = 0.07  # of an axis, on each side of what it must hold
 _POINTS = 120  # of a density
 _BINS = 2048
-_NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
+_NICE = (1.0, 2.0, 2.5, 5.0)
+_TICKS = 5
+_TICK_ROOM = 36  # characters of all texts below a narrow axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,20 +54,28 @@ def scale(values: Sequence[float | None], *, log: bool = False) -> Scale:
     return Scale(low=low - room, high=high + room)
 
 
-def ticks(on: Scale, *, most: int = 4) -> list[float]:
-    """Round values on an axis, about `most` of them."""
+def ticks(on: Scale, *, signed: bool = False) -> list[float]:
+    """Round values on an axis: as many as there is room for their texts, and one at least where there is a round one."""
+    found: list[float] = []
+    for values in _round_values(on):
+        if values and (not found or len(values) <= len(found)):
+            found = values
+        if len(found) <= _TICKS and sum(len(text) + 2 for text in tick_texts(found, signed=signed)) <= _TICK_ROOM:
+            break
+    return found
+
+
+def _round_values(on: Scale) -> Iterator[list[float]]:
+    """Round values on an axis, fewer and fewer of them."""
     if on.log and on.high / on.low > 4:
         decades = range(math.floor(math.log10(on.low)), math.ceil(math.log10(on.high)) + 1)
         for steps in ((1, 2, 5), (1, 3), (1,)):
-            found = [step * 10.0**power for power in decades for step in steps if on.low <= step * 10.0**power <= on.high]
-            if len(found) <= most:
-                return found
-        return found[:: math.ceil(len(found) / most)]
-    rough = (on.high - on.low) / most
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(nice for nice in _NICE if nice * power >= rough * (1 - 1e-9)) * power
-    first, last = math.ceil(on.low / step - 1e-9), math.floor(on.high / step + 1e-9)
-    return [number * step for number in range(first, last + 1)]
+            yield [step * 10.0**power for power in decades for step in steps if on.low <= step * 10.0**power <= on.high]
+        return
+    size = 10.0 ** (math.floor(math.log10(on.high - on.low)) - 1)
+    for step in (nice * size * tens for tens in (1, 10) for nice in _NICE):
+        first, last = math.ceil(on.low / step - 1e-9), math.floor(on.high / step + 1e-9)
+        yield [number * step for number in range(first, last + 1)]
 
 
 def tick_texts(values: Sequence[float], *, signed: bool = False) -> list[str]:
@@ -228,7 +238,7 @@ def _measured(on: Scale, point: float | None, bounds: Bounds | None, *, y: int, 
 
 
 def _axis(on: Scale, y: int, *, signed: bool) -> Markup:
-    values = ticks(on)
+    values = ticks(on, signed=signed)
     parts = [_line(0, y, y, "base", to=100)]
     for value, text in zip(values, tick_texts(values, signed=signed), strict=True):
         x = on.at(value)

@@ -108,12 +108,16 @@ def test_a_verdict_that_does_not_follow_is_shown_with_what_differs(reg: Reg, tmp
 
 
 def test_a_verdict_is_written_in_the_form_that_a_file_is_named_for(reg: Reg, tmp_path: Path) -> None:
-    names = [str(tmp_path / name) for name in ("v.md", "v.xml", "v.json")]
+    names = [str(tmp_path / name) for name in ("v.md", "v.xml", "v.json", "v.html")]
     words = [word for name in names for word in ("--save", name)]
     assert reg("verdict", "show", "verdict-model-production:v2", *words).code == 0
     assert (tmp_path / "v.md").read_text().startswith("# FAIL: the candidate is refused")
     assert ElementTree.parse(tmp_path / "v.xml").getroot().get("failures") == "1"
     assert json.loads((tmp_path / "v.json").read_text())["candidate"]["reference"] == "local/reg/model:v2"
+    page = (tmp_path / "v.html").read_text()
+    assert "<title>FAIL: model:v2 may not take production.</title>" in page
+    assert "new ones" in page, "what flipped, which only the evaluations know"
+    assert "reg verdict verify local/reg/verdict-model-production:v2" in page
     refused = reg("verdict", "show", "verdict-model-production:v2", "--save", "v.pdf")
     assert (refused.code, "a verdict is written as" in refused.err) == (2, True)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import xxhash
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, literal, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from registry.errors import BadData, NotFound
@@ -63,16 +63,24 @@ class Contents:
     """A manifest that agrees with what is stored: the bytes to serve and the rows to keep.
 
     `merged` where the server put it together, from patches or onto a base: then no client knows its digest beforehand.
+    `entries` are those of its own; the version `base_id` has all others.
     """
 
     served: bytes
     digest: str
+    size: int
+    file_count: int
     merged: bool
     entries: Sequence[Entry]
+    base_id: int | None
 
-    @property
-    def size(self) -> int:
-        return sum(entry.size or 0 for entry in self.entries)
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """The version that an incremental upload adds to, and its manifest as it is served."""
+
+    artifact_id: int
+    manifest: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,11 +154,11 @@ def announce_files(connection: Connection, files: Sequence[Mapping[str, Any]]) -
         )
 
 
-def settled(connection: Connection, artifact_id: int, *, blobs: Blobs, base: bytes | None, algorithm: str) -> Contents:
+def settled(connection: Connection, artifact_id: int, *, blobs: Blobs, base: Base | None, algorithm: str) -> Contents:
     """The contents of a version about to be committed, checked against the stored bytes.
 
     Args:
-        base: the manifest of the version that an incremental one builds on.
+        base: what an incremental version builds on.
         algorithm: of the version's own digest; each entry says for itself by which it is known.
     Raises:
         BadData: a manifest or an announced file has not arrived, a manifest cannot be read, or an entry names bytes that are
@@ -166,27 +174,35 @@ def settled(connection: Connection, artifact_id: int, *, blobs: Blobs, base: byt
     if (size := sum(blobs.size(manifest.md5 or "") for manifest in current)) > limits.MANIFEST:
         raise BadData(f"the manifest has {size:,} bytes, this server takes {limits.MANIFEST:,}")
     parts = [_parsed(blobs.read(manifest.md5 or "")) for manifest in current]
-    if base is not None and announced[-1].kind == "INCREMENTAL":
-        parts.insert(0, _parsed(base))
-    document = dict(parts[-1])
-    contents: dict[str, Any] = {}
+    own: dict[str, Any] = {}
     for part in parts:
-        contents |= part["contents"]
-    document["contents"] = {path: contents[path] for path in sorted(contents)}
+        own |= part["contents"]
+    # What was committed once needs no reading with suspicion; its bytes may have been lost since.
+    contents = own if base is None else json.loads(base.manifest)["contents"] | own
+    document = parts[-1] | {"contents": {path: contents[path] for path in sorted(contents)}}
     files = _announced_files(connection, artifact_id)
-    md5s = _stored_md5s(connection, document["contents"], files)
-    sizes = blobs.sizes({*files.values(), *filter(None, md5s.values())})
+    md5s = _stored_md5s(connection, own, files)
+    others = {} if base is None else _md5s_of_version(connection, base.artifact_id)
+    sizes = blobs.sizes({*files.values(), *filter(None, md5s.values()), *others.values()})
     absent = [name for name, md5 in files.items() if md5 not in sizes]
     if absent:
         raise BadData(f"{len(absent)} of {len(files)} announced files never arrived, the first is '{absent[0]}'")
+    lost = [path for path, md5 in others.items() if path not in own and md5 not in sizes]
+    if lost:
+        raise BadData(f"the bytes of '{lost[0]}' are no longer stored, in the version that this one builds on")
     stripped = [entry.pop("local_path", None) for entry in document["contents"].values()]
-    untouched = len(parts) == 1 and not any(stripped)
+    untouched = base is None and len(parts) == 1 and not any(stripped)
     served = blobs.read(announced[-1].md5 or "") if untouched else json.dumps(document, ensure_ascii=False).encode()
+    found = [_entry(artifact_id, path, entry, md5s[path], sizes) for path, entry in own.items()]
+    kept = sum(entry.get("size") or 0 for path, entry in contents.items() if path not in own)
     return Contents(
         served=served,
         digest=_digest(document["contents"], algorithm),
+        size=kept + sum(entry.size or 0 for entry in found),
+        file_count=len(contents),
         merged=announced[-1].kind != "FULL",
-        entries=[_entry(artifact_id, path, entry, md5s[path], sizes) for path, entry in document["contents"].items()],
+        entries=found,
+        base_id=None if base is None else base.artifact_id,
     )
 
 
@@ -194,6 +210,12 @@ def keep(connection: Connection, artifact_id: int, contents: Contents) -> None:
     """Write the entries of a version that is being committed, and forget what was only announced."""
     if contents.entries:
         connection.execute(insert(entries), [vars(entry) | {"artifact_id": artifact_id} for entry in contents.entries])
+    if contents.base_id is not None:
+        others = [column for column in entries.c if column is not entries.c.artifact_id]
+        copied = select(literal(artifact_id), *others).where(entries.c.artifact_id == contents.base_id)
+        # Paths that the version says itself are there already, and stay.
+        names = ["artifact_id", *(column.name for column in others)]
+        connection.execute(insert(entries).prefix_with("OR IGNORE").from_select(names, copied))
     connection.execute(delete(uploads).where(uploads.c.artifact_id == artifact_id))
     multiparts.forget(connection, artifact_id)
 
@@ -259,6 +281,12 @@ def _current(announced: Sequence[Manifest]) -> Sequence[Manifest]:
     """All patches of a distributed version, or the last manifest of an ordinary one."""
     patches = [manifest for manifest in announced if manifest.kind == "PATCH"]
     return patches or announced[-1:]
+
+
+def _md5s_of_version(connection: Connection, artifact_id: int) -> dict[str, str]:
+    """The hex md5 of each stored file of a version, by path."""
+    query = select(entries.c.path, entries.c.md5).where(entries.c.artifact_id == artifact_id, entries.c.md5.is_not(None))
+    return {row.path: row.md5 for row in connection.execute(query)}
 
 
 def _announced_files(connection: Connection, artifact_id: int) -> dict[str, str]:

@@ -23,6 +23,7 @@ from registry.server.database import Busy
 from registry.server.store import artifacts, collections, lineage, manifests, memberships, multiparts, people
 from registry.server.store.artifacts import COMMITTED, DELETED, PENDING
 from registry.server.store.collections import Collection
+from registry.server.store.manifests import Base
 from registry.server.tables import artifact_tags, client_ids
 from registry.server.tables import artifacts as table
 
@@ -92,7 +93,7 @@ def commit(connection: Connection, artifact_id: int, *, blobs: Blobs, user_id: i
         return artifacts.canonical(connection, artifact_id)
     if row.state == DELETED:
         raise Conflict("the artifact was deleted while it was being uploaded")
-    base = _base_manifest(connection, artifact_id, blobs)
+    base = _base(connection, artifact_id, blobs)
     contents = manifests.settled(connection, artifact_id, blobs=blobs, base=base, algorithm=row.digest_algorithm)
     for token in multiparts.tokens(connection, artifact_id=artifact_id):
         parts.below(blobs.folder).forget(token)
@@ -116,7 +117,7 @@ def commit(connection: Connection, artifact_id: int, *, blobs: Blobs, user_id: i
             digest=contents.digest,
             manifest_md5=blobs.write([contents.served]).md5,
             size=contents.size,
-            file_count=len(contents.entries),
+            file_count=contents.file_count,
             pending_aliases="[]",
             updated_at=now(),
         )
@@ -232,12 +233,13 @@ def _committed(connection: Connection, sequence_id: int, digest: str, algorithm:
     return connection.execute(select(table.c.id).where(here, same)).scalar_one_or_none()
 
 
-def _base_manifest(connection: Connection, artifact_id: int, blobs: Blobs) -> bytes | None:
-    """The manifest that an incremental upload adds to; None for an upload that is whole, or the first."""
+def _base(connection: Connection, artifact_id: int, blobs: Blobs) -> Base | None:
+    """What an incremental upload adds to; None for an upload that is whole, or the first."""
     announced = manifests.of_artifact(connection, artifact_id)
     if not announced or announced[-1].kind != "INCREMENTAL" or announced[-1].base_id is None:
         return None
-    md5 = artifacts.row_of(connection, artifacts.canonical(connection, announced[-1].base_id)).manifest_md5
+    base = artifacts.canonical(connection, announced[-1].base_id)
+    md5 = artifacts.row_of(connection, base).manifest_md5
     if md5 is None:
         raise Conflict("the version that this incremental upload builds on was deleted meanwhile")
-    return blobs.read(md5)
+    return Base(artifact_id=base, manifest=blobs.read(md5))

@@ -223,8 +223,11 @@ def _named(file: dict[str, Any], roles: Sequence[tuple[str, str, str]]) -> list[
 
 
 def _document(name: str, content: bytes) -> dict[str, Any]:
-    file = documents.read_object(content, name)
-    if file.get("schema_version") != 1:
+    try:
+        file = documents.read(content, name)
+    except BadData as exc:
+        raise BadData(f"{name} is not JSON") from exc
+    if not isinstance(file, dict) or file.get("schema_version") != 1:
         raise BadData(f"{name} is not of schema_version 1, the one this server can read")
     return file
 

@@ -8,6 +8,7 @@ that a page stays under `MOST_BYTES` whatever it is about; verdict.json has ever
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,16 +20,16 @@ from markupsafe import Markup
 import registry.verdicts.drawing as drawing
 from registry.records import Outcome, Verdict
 from registry.verdicts.case import Case
-from registry.verdicts.flips import ClassChange, Differences, Flips, Mistakes, told
+from registry.verdicts.flips import ClassChange, Differences, Flips, Mistakes, items_shown, told
 from registry.verdicts.page import checks
 from registry.verdicts.page.latency import latency
 from registry.verdicts.page.numbers import cut, number, short_digest, short_name, shown_unit
 
 MOST_BYTES = 1 << 20
-# Of them for pictures; the rest of a page is held to less by what it folds and cuts.
-_PICTURE_BYTES = MOST_BYTES * 5 // 8
+_AROUND_PICTURE = 100  # bytes of markup
 _CLASSES = 20
 _NOTES = 20
+_PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+")
 _REASON = 1200
 _REASONS = 2
 
@@ -68,39 +69,40 @@ class ClassRow:
 
 def to_html(case: Case) -> str:
     """The page, ending in a newline."""
-    case = replace(case, pictures=_bounded(case))
     changed = told(case)
     rows, more_checks = checks.rows(case)
     verdict = case.verdict
     # The meter says it already.
     notes = [note for note in verdict.judgement.notes if not (verdict.look and note.startswith(f"look {verdict.look.number} "))]
     classes = _classes(changed) if isinstance(changed, Flips) else []
-    return _template().render(
-        case=case,
-        verdict=verdict,
-        outcome=str(verdict.outcome),
-        answer=_answer(verdict),
-        reason=_reason(verdict),
-        marks=list(_marks(verdict)),
-        facts=list(_facts(case)),
-        rows=rows,
-        more_checks=more_checks,
-        forests=checks.forests(case),
-        latency=latency(case),
-        flips=changed if isinstance(changed, Flips) else None,
-        mistakes=changed if isinstance(changed, Mistakes) else None,
-        differences=changed if isinstance(changed, Differences) else None,
-        untold=changed if isinstance(changed, str) else "",
-        flip_shares=_shares(changed) if isinstance(changed, Flips) else None,
-        classes=classes,
-        folded_classes=len(changed.classes) - len(classes) if isinstance(changed, Flips) else 0,
-        look=_look(verdict),
-        notes=[cut(note, 400) for note in notes[:_NOTES]],
-        more_notes=max(0, len(notes) - _NOTES),
-        pinned=list(_pinned(case)),
-        command=f"reg verdict verify {case.logged or _artifact(verdict)}",
-        logged=case.logged is not None or verdict.run is not None,
-    )
+    context = {
+        "verdict": verdict,
+        "outcome": str(verdict.outcome),
+        "answer": _answer(verdict),
+        "reason": _reason(verdict),
+        "marks": list(_marks(verdict)),
+        "facts": list(_facts(case)),
+        "rows": rows,
+        "more_checks": more_checks,
+        "forests": checks.forests(case),
+        "latency": latency(case),
+        "flips": changed if isinstance(changed, Flips) else None,
+        "mistakes": changed if isinstance(changed, Mistakes) else None,
+        "differences": changed if isinstance(changed, Differences) else None,
+        "untold": changed if isinstance(changed, str) else "",
+        "flip_shares": _shares(changed) if isinstance(changed, Flips) else None,
+        "classes": classes,
+        "folded_classes": len(changed.classes) - len(classes) if isinstance(changed, Flips) else 0,
+        "look": _look(verdict),
+        "notes": [cut(note, 400) for note in notes[:_NOTES]],
+        "more_notes": max(0, len(notes) - _NOTES),
+        "pinned": list(_pinned(case)),
+        "command": f"reg verdict verify {case.logged or _artifact(verdict)}",
+        "logged": case.logged is not None or verdict.run is not None,
+    }
+    plain = _template().render(context, case=replace(case, pictures={}))
+    pictures = _bounded(case, room=MOST_BYTES - len(plain.encode()))
+    return _template().render(context, case=replace(case, pictures=pictures)) if pictures else plain
 
 
 @cache
@@ -238,12 +240,14 @@ def _artifact(verdict: Verdict) -> str:
     return f"verdict-{cut(verdict.target.collection, 80)}-{cut(verdict.target.alias, 60)}:vN"
 
 
-def _bounded(case: Case) -> dict[str, str]:
-    """As many pictures as there is room for; only images in the page itself."""
-    kept, room = {}, _PICTURE_BYTES
-    for item, uri in case.pictures.items():
-        if uri.startswith("data:image/") and len(uri) <= room:
-            kept[item], room = uri, room - len(uri)
+def _bounded(case: Case, *, room: int) -> dict[str, str]:
+    """As many pictures of the shown items as there is room for; only images that stand in the page itself."""
+    kept = {}
+    for item in items_shown(case) if case.pictures else ():
+        uri = case.pictures.get(item, "")
+        needed = len(uri.encode()) + _AROUND_PICTURE
+        if _PICTURE.fullmatch(uri) and needed <= room:
+            kept[item], room = uri, room - needed
     return kept
 
 

@@ -93,7 +93,7 @@ def _batch(size: int, values: Mapping[str, NDArray[np.float64]]) -> Batch:
         known = {word: float(np.quantile(times, q)) for word, q in _QUANTILES.items() if len(times) >= stats.fewest_runs(q)}
         marks = [(word, known[word]) for word in _MARKED if word in known]
         samples.append(drawing.Sample(name=name, tone=name, values=times, marks=marks))
-        texts = tuple(number(known.get(word), "ms") for word in _QUANTILES)
+        texts = tuple(number(known.get(word)) for word in _QUANTILES)
         lines.append(Line(model=name, quantiles=texts, runs=f"{len(times):,}"))
     said = "; ".join(f"{line.model}: " + ", ".join(map(" ".join, _named(line))) for line in lines)
     plot = drawing.densities(samples, title=f"Latency at batch {size}, ms", description=said)
@@ -109,6 +109,6 @@ def _apart(models: Mapping[str, Evidence | None]) -> list[Batch]:
     for name, evidence in models.items():
         for one in evidence.evaluation.latency if evidence else ():
             values: list[Any] = [one.p50_ms, one.p95_ms, one.p99_ms]
-            texts = tuple(number(value, "ms") if np.isfinite(value) else "" for value in values)
+            texts = tuple(number(value) if np.isfinite(value) else "" for value in values)
             lines.setdefault(one.batch, []).append(Line(model=name, quantiles=texts, runs=f"{one.runs:,}"))
     return [Batch(size=size, plot=None, lines=tuple(lines[size])) for size in sorted(lines)[:_BATCHES]]

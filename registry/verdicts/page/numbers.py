@@ -33,6 +33,7 @@ def number(value: float | None, unit: str = "", *, signed: bool = False) -> str:
         return ""
     value /= factor(unit)
     text = f"{value:,.0f}" if 1e5 <= abs(value) < 1e15 else f"{value:.4g}"
+    text = text.replace("e-0", "e-").replace("e+", "e")
     sign = "+" if signed and value > 0 else ""
     name = shown_unit(unit)
     return f"{sign}{text}{' ' + name if name else ''}".replace("-", "−")
