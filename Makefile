@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The lower end of the range in pyproject.toml; the upper end is what gets installed. CI gives it all of tests/wire.
-OLDEST_SDK := 0.28.2
+OLDEST_SDK := 0.29.0
 WITH_OLDEST_SDK ?= tests/wire/test_sdk_range.py tests/wire/test_sdk_documents.py tests/wire/test_registries.py tests/wire/test_history.py
 
 .PHONY: demo test lint types tests oldest-sdk clean

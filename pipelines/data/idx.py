@@ -95,10 +95,12 @@ def _parse(file: File, stream: Any, *, most: int) -> NDArray[Any]:
         raise BadData(f"{file.name} is truncated inside its header", hint="fetch the file again")
     shape = tuple(int(size) for size in np.frombuffer(sizes, dtype=">u4"))
     wanted = math.prod(shape) * dtype.itemsize
-    body = stream.read(wanted) if wanted <= most else b""
-    if len(body) < wanted:
-        held = f"{len(body)} follow" if wanted <= most else f"a file of {file.size} bytes cannot hold them"
-        raise BadData(f"{file.name} is truncated: its header promises {wanted} bytes, {held}", hint="fetch the file again")
+    # Filled in place: of a large file there is room for one copy, perhaps not for two.
+    array = np.empty(shape if wanted <= most else 0, dtype=dtype)
+    held = stream.readinto(array.reshape(-1).view(np.uint8)) if array.size else 0
+    if held < wanted:
+        said = f"{held} follow" if wanted <= most else f"a file of {file.size} bytes cannot hold them"
+        raise BadData(f"{file.name} is truncated: its header promises {wanted} bytes, {said}", hint="fetch the file again")
     if stream.read(1):
         raise BadData(f"{file.name} goes on after the {wanted} bytes that its header promises", hint="fetch the file again")
-    return np.frombuffer(body, dtype=dtype).astype(dtype.newbyteorder("=")).reshape(shape)
+    return array.astype(dtype.newbyteorder("="), copy=False)

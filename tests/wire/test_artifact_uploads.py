@@ -15,7 +15,7 @@ import wandb
 
 from registry.server.database import Database
 from registry.server.store import multiparts
-from tests.wire.conftest import Server, running, since
+from tests.wire.conftest import Server, running
 from tests.wire.drafts import Upload, base64_md5, base64_xxh128, contents, draft, log, xxh128_entry
 
 PROJECT = "uploads"
@@ -201,7 +201,6 @@ def find(reference: str) -> wandb.Artifact:
     return wandb.Api().artifact(f"{PROJECT}/{reference}")
 
 
-@since("0.29")
 def test_an_artifact_known_by_xxh128_comes_back_and_verifies(sdk: Path, run: wandb.Run) -> None:
     logged = xxh128("fast", {"file1.txt": "hello", "same": "hello"})
     digest = logged.digest
@@ -215,7 +214,6 @@ def test_an_artifact_known_by_xxh128_comes_back_and_verifies(sdk: Path, run: wan
     assert Path(alone).read_text() == "hello"
 
 
-@since("0.29")
 def test_the_next_versions_of_an_xxh128_artifact_are_known_by_it_too(sdk: Path, run: wandb.Run) -> None:
     run.log_artifact(xxh128("grown", {"a": "1"})).wait()
     grown = find("grown:v0").new_draft()
@@ -229,7 +227,6 @@ def test_the_next_versions_of_an_xxh128_artifact_are_known_by_it_too(sdk: Path, 
     assert find("grown:latest").digest == xxh128("x", {"a": "1", "b": "2", "c": "3"}).digest
 
 
-@since("0.29")
 def test_an_xxh128_artifact_in_a_sequence_of_md5_becomes_md5(sdk: Path, run: wandb.Run) -> None:
     log(run, "old", {"a": "1"})
     logged = run.log_artifact(xxh128("old", {"file1.txt": "hello"})).wait()

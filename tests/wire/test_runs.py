@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import wandb
 
-from tests.wire.conftest import Server, running, since
+from tests.wire.conftest import Server, running
 
 
 def find(project: str, run_id: str) -> wandb.apis.public.Run:
@@ -202,7 +202,6 @@ def test_an_alert_is_kept_once_within_its_wait(server: Server, sdk: Path, projec
     assert sorted(alerts) == [("high", "too good", "INFO"), ("low", "accuracy fell", "WARN")]
 
 
-@since("0.29")
 def test_console_lines_are_read_back_in_order(script: Callable[..., subprocess.Popen[str]], sdk: Path) -> None:
     source = (
         "import wandb, sys\nrun = wandb.init(project='console', id='c')\nprint('one')\nprint('two', file=sys.stderr)\n"

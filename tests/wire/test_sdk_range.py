@@ -23,7 +23,7 @@ def tested() -> Requirement:
 
 
 def test_the_range_begins_with_the_oldest_sdk_that_is_tested(tested: Requirement) -> None:
-    assert [part.version for part in tested.specifier if part.operator == ">="] == OLDEST
+    assert [Version(part.version) for part in tested.specifier if part.operator == ">="] == [Version(text) for text in OLDEST]
 
 
 def test_the_range_ends_after_the_sdk_that_gets_installed(tested: Requirement) -> None:

@@ -22,6 +22,7 @@ from registry.server.tables import events, history, history_keys
 
 _log = logging.getLogger(__name__)
 _LARGEST = 2**63 - 1
+_EXACT = 2**53  # integers below are floats without loss
 _BATCH = 5_000  # rows bound to one IN (...)
 _PLAIN = re.compile(r"[\w ./-]+", re.ASCII)
 
@@ -79,9 +80,10 @@ def assign(connection: Connection, run_id: int, rows: Sequence[Line]) -> bool:
     fresh = [row for row in rows if _canonical(row.values) not in known] if known else list(rows)
     if not fresh:
         return False
-    connection.execute(
-        insert(history).prefix_with("OR REPLACE"),
-        [{"run_id": run_id, "line": row.number, "step": row.step, "body": row.body} for row in fresh],
+    # Spelt for the driver: binding by name would take a third of the time that a row takes in all.
+    connection.exec_driver_sql(
+        f"INSERT OR REPLACE INTO {history.name} (run_id, line, step, body) VALUES (?, ?, ?, ?)",
+        [(run_id, row.number, row.step, row.body) for row in fresh],
     )
     replaced = any(row.number in there for row in fresh)
     if replaced:
@@ -315,21 +317,34 @@ def _recount(connection: Connection, run_id: int) -> None:
 
 
 def _count(connection: Connection, run_id: int, rows: Sequence[Line], known: Mapping[tuple[str, str], Key]) -> None:
-    # Plain lists: this is done for every value that is ever logged.
+    # Plain lists, and no call for a plain number: this is done for every value that is ever logged.
     seen: dict[tuple[str, str], list[Any]] = {}
+    numbers: dict[str, list[Any]] = {}
+
+    def begin(key: str, kind: str) -> list[Any]:
+        before = known.get((key, kind))
+        entry = [before.count, before.monotonic, before.previous] if before else [0, kind == "number", None]
+        seen[(key, kind)] = entry
+        if kind == "number":
+            numbers[key] = entry
+        return entry
+
     for row in rows:
-        for key, kind, number in flat(row.values):
-            entry = seen.get((key, kind))
-            if entry is None:
-                before = known.get((key, kind))
-                entry = [before.count, before.monotonic, before.previous] if before else [0, kind == "number", None]
-                seen[(key, kind)] = entry
-            entry[0] += 1
-            if number is not None:
-                # Written so that NaN, which is neither, ends the growth.
-                if not (entry[2] is None or number >= entry[2]):
-                    entry[1] = False
-                entry[2] = number
+        for name, value in row.values.items():
+            if type(value) is float or type(value) is int and abs(value) < _EXACT:
+                leaves: Iterable[tuple[str, str, float | None]] = ((name, "number", float(value)),)
+            else:
+                leaves = flat({name: value})
+            for key, kind, number in leaves:
+                entry = numbers.get(key) if number is not None else seen.get((key, kind))
+                if entry is None:
+                    entry = begin(key, kind)
+                entry[0] += 1
+                if number is not None:
+                    # Written so that NaN, which is neither, ends the growth.
+                    if not (entry[2] is None or number >= entry[2]):
+                        entry[1] = False
+                    entry[2] = number
     if seen:
         names = ("run_id", "key", "type", "count", "monotonic", "previous")
         values = [dict(zip(names, (run_id, *at, *entry), strict=True)) for at, entry in seen.items()]
