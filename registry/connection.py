@@ -55,6 +55,8 @@ def connect(settings: Settings, server: EmbeddedServer | None = None) -> Iterato
 @contextmanager
 def environment(settings: Settings, embedded: EmbeddedServer | None) -> Iterator[None]:
     """Set the SDK's variables, and put the old ones back."""
+    # This names the SDK's own process. One that is running was told to go elsewhere, and ours ends with this connection.
+    os.environ.pop("WANDB_SERVICE", None)
     before = dict(os.environ)
     os.environ.pop("WANDB_ENTITY", None)  # one that was meant for another server would name nobody on this one
     for name in [name for name, value in before.items() if name.startswith("WANDB_") and not value]:

@@ -64,7 +64,10 @@ def evaluate(backend: Backend, data: Version, made: Version, *, wrong: int) -> V
         "fingerprint": found.runtime.fingerprint,
     }
     config = {"model_digest": str(made.digest), "split": "test"}
-    with backend.run(job_type="evaluate", name=f"evaluate {made}", config=config) as run, tempfile.TemporaryDirectory() as place:
+    with (
+        backend.run(job_type="evaluate", name=f"evaluate {made}", config=config) as run,
+        tempfile.TemporaryDirectory() as place,
+    ):
         run.use(made)
         run.use(data)
         folder = write_evaluation(Path(place) / "evaluation", found, columns)

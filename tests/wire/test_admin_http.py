@@ -11,7 +11,7 @@ import pytest
 import wandb
 from wandb.errors import CommError
 
-from tests.wire.conftest import Server, running
+from tests.wire.conftest import Server, running, since
 
 _REGISTRIES = "/organizations/local/registries"
 
@@ -251,6 +251,7 @@ def test_the_sdk_gives_and_takes_registry_roles(api: wandb.Api, desk: Desk) -> N
     assert ([one.user.username for one in registry.user_members()], registry.team_members()) == (["local"], [])
 
 
+@since("0.30")
 def test_the_sdk_resolves_registries_of_several_organisations(sdk: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     with running(tmp_path_factory.mktemp("orgs")) as server:
         desk = Desk(server)

@@ -331,7 +331,7 @@ def _count(connection: Connection, run_id: int, rows: Sequence[Line], known: Map
 
     for row in rows:
         for name, value in row.values.items():
-            if type(value) is float or type(value) is int and abs(value) < _EXACT:
+            if type(value) is float or (type(value) is int and abs(value) < _EXACT):
                 leaves: Iterable[tuple[str, str, float | None]] = ((name, "number", float(value)),)
             else:
                 leaves = flat({name: value})

@@ -254,8 +254,8 @@ def _bounded(case: Case, *, room: int) -> dict[str, str]:
 def _percent(value: float) -> str:
     """A probability; one that is not quite 1 never looks like it."""
     if 0.999 < value < 1:
-        return f"{min(math.floor(value * 1e4) / 100, 99.99):.2f} %"
-    return f"{100 * value:.1f} %" if 0 < value < 1 else f"{100 * value:.0f} %"
+        return f"{min(math.floor(value * 1e4) / 100, 99.99):.2f}\N{NO-BREAK SPACE}%"
+    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%" if 0 < value < 1 else f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

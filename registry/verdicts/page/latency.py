@@ -58,7 +58,7 @@ def latency(case: Case) -> Latency | None:
         return None
     together = _together(case.candidate, case.baseline)
     if together:
-        note = "Both models timed in one process in shuffled, interleaved blocks. The slowest hundredth is not drawn."
+        note = "Both models timed in one process in interleaved blocks. The slowest runs, 5 % at most, lie beyond the axis."
         return Latency(columns=tuple(_QUANTILES), batches=tuple(together), note=note)
     apart = _apart({"candidate": case.candidate, "baseline": case.baseline})
     if not apart:
