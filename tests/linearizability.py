@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from typing import Generic, Protocol, TypeVar
 State = TypeVar("State", bound=Hashable)
 Call = TypeVar("Call", bound=Hashable)
 
-# A good history usually needs as many steps as it is long, or a few times that.
+# A good history usually needs as many steps as it is long, and meets few dead ends.
 _MOST_TRIED = 200_000
 
 
@@ -76,6 +78,10 @@ class _Search(Generic[State, Call]):
     def __init__(self, history: Sequence[Operation[Call]], clerk: Clerk[State, Call]) -> None:
         self._all = sorted(history, key=lambda operation: (operation.asked, operation.end))
         self._clerk = clerk
+        self._asked = [operation.asked for operation in self._all]
+        self._dead: set[tuple[int, State]] = set()
+        self._deepest: tuple[int, State | None] = (0, None)
+        self._luck, self._shuffled = random.Random(0), False
         self._answered = 0
         self._givers: dict[Hashable, int] = defaultdict(int)
         self._needers: dict[Hashable, int] = defaultdict(int)
@@ -88,25 +94,35 @@ class _Search(Generic[State, Call]):
                     self._needers[fact] |= 1 << place
 
     def order(self, start: State) -> list[Operation[Call]]:
-        tried: set[tuple[int, State]] = set()
-        deepest = 0, start
+        """Attempt by attempt: one that took a bad turn early may take for ever, the next one takes another."""
+        patience = 2 * len(self._all) + 100
+        while len(self._dead) < _MOST_TRIED:
+            path = self._attempt(start, patience)
+            if path is not None:
+                return [self._all[(after ^ before).bit_length() - 1] for before, after in itertools.pairwise(path)]
+            patience += patience // 4
+            self._shuffled = True
+        raise Undecided(f"gave up after {len(self._dead):,} dead ends with {len(self._all):,} operations")
+
+    def _attempt(self, start: State, patience: int) -> list[int] | None:
+        """What was done level by level, or None when patience ended."""
         path = [(0, start, self._steps(0, start))]
         while path:
             done, state, steps = path[-1]
             if not self._answered & ~done:
-                levels = [level[0] for level in path]
-                return [self._all[(after ^ before).bit_length() - 1] for before, after in itertools.pairwise(levels)]
-            if done.bit_count() > deepest[0].bit_count():
-                deepest = done, state
-            step = next((step for step in steps if step not in tried), None)
-            if step is None:
-                path.pop()
+                return [level[0] for level in path]
+            if done.bit_count() > self._deepest[0].bit_count():
+                self._deepest = done, state
+            step = next((step for step in steps if step not in self._dead), None)
+            if step is not None:
+                path.append((*step, self._steps(*step)))
                 continue
-            tried.add(step)
-            path.append((*step, self._steps(*step)))
-            if len(tried) > _MOST_TRIED:
-                raise Undecided(f"gave up after {len(tried):,} steps with {len(self._all):,} operations")
-        done, state = deepest
+            self._dead.add((done, state))
+            path.pop()
+            patience -= 1
+            if patience < 0:
+                return None
+        done, state = self._deepest
         stuck = "".join(f"\n  {self._all[place]}" for place in self._candidates(done))
         raise NotLinearizable(
             f"after {done.bit_count()} of {len(self._all)} operations, in {state}, none of these fits:{stuck}"
@@ -139,12 +155,25 @@ class _Search(Generic[State, Call]):
             if not self._forgets(*step, before=state):
                 missing = 0 if place == places[0] else 1 + len(wanted - self._clerk.facts(after))
                 changes.append((missing, step))
+        if self._shuffled:
+            self._luck.shuffle(changes)
         changes.sort(key=lambda change: change[0])
         yield from (step for _, step in changes)
 
     def _forgets(self, done: int, after: State, *, before: State) -> bool:
         gone = self._clerk.facts(before) - self._clerk.facts(after)
-        return any(self._needers[fact] & ~done and not self._givers[fact] & ~done for fact in gone)
+        return any(self._lost(fact, done) for fact in gone)
+
+    def _lost(self, fact: Hashable, done: int) -> bool:
+        """Whether a question that is left needs the fact, and nothing can bring it about in time."""
+        needers = self._needers[fact] & ~done
+        first_end = math.inf
+        while needers:
+            place = needers.bit_length() - 1
+            first_end = min(first_end, self._all[place].end)
+            needers ^= 1 << place
+        in_time = (1 << bisect_right(self._asked, first_end)) - 1
+        return first_end < math.inf and not self._givers[fact] & ~done & in_time
 
     def _candidates(self, done: int) -> list[int]:
         """The places of those that were asked before any other that is left was answered."""
