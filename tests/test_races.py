@@ -18,7 +18,7 @@ from tests import models_on_a_server as made
 from tests.wire.conftest import running
 
 TARGET = Target(registry="model", collection="model", alias="production")
-ROUNDS, RIVALS = 8, 3
+ROUNDS, RIVALS = 4, 3
 
 # A process that asks, waits for the word, and promotes; it says "moved" or the name of the error.
 RIVAL = """

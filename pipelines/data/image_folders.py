@@ -1,46 +1,29 @@
 """Folders of image files: `train/<class>/...` and `test/<class>/...`, or only `<class>/...`.
 
-What an image file may be is decided here once: grey stays one channel, RGB three and RGBA four; a palette is resolved to the
-colours it stands for, black-and-white to grey, print colours to RGB. More than 8 bits per channel and several frames are
-refused: reading them as uint8 would drop data in silence. All images of a
-dataset have one shape; the images of a split must fit into memory.
+All images of a dataset have one shape; to train on them, the images of a split must fit into memory.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.contents import Advance, Split, image_digests
-from pipelines.data.folder import File, unreadable
+from pipelines.data.decoding import decoded
+from pipelines.data.folder import File
+from pipelines.data.glancing import glance
 from pipelines.data.memory import Picture
 from pipelines.data.options import Options
 from pipelines.data.spec import ImageInput
 from pipelines.data.splits import TRAIN, in_order, split_named
-from registry.errors import BadData, MissingDependency, RegError
+from registry.errors import BadData
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
-_MODES = {
-    "1": "L",
-    "L": "L",
-    "RGB": "RGB",
-    "RGBA": "RGBA",
-    "P": "RGB",
-    "PA": "RGBA",
-    "CMYK": "RGB",
-    "YCbCr": "RGB",
-    "HSV": "RGB",
-    "LAB": "RGB",
-}
-# A thread is handed so many files at once: for small ones, handing over costs more than decoding.
-_AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +90,7 @@ class FolderSource:
 
     def _pixels(self, files: Sequence[File], advance: Advance) -> tuple[NDArray[np.uint8], Callable[[], list[bytes]]]:
         pixels: NDArray[np.uint8] | None = None
-        for position, (file, array) in enumerate(_decoded(files)):
+        for position, (file, array) in enumerate(decoded(files)):
             self._check(file, array.shape)
             if pixels is None:
                 pixels = np.empty((len(files), *array.shape), dtype=np.uint8)
@@ -119,9 +102,8 @@ class FolderSource:
     def _glance(
         self, files: Sequence[File], known: dict[str, Picture], advance: Advance
     ) -> tuple[NDArray[np.uint8], Callable[[], list[bytes]]]:
-        for file, array in _decoded([file for file in files if file.name not in known]):
-            height, width, channels = array.shape
-            known[file.name] = Picture(image_digests(array[np.newaxis])[0].hex(), (height, width, channels))
+        for file, picture in glance([file for file in files if file.name not in known]):
+            known[file.name] = picture
             advance(file.size)
         for file in files:
             self._check(file, known[file.name].shape)
@@ -178,51 +160,3 @@ def open_images(files: Sequence[File], options: Options, pictures: dict[str, Pic
         inside = path[depth - 1 :]
         found.setdefault(split, []).append(_Image(file=file, label=inside[0], id="/".join(inside)))
     return FolderSource(found, labels=options.labels, pictures=pictures)
-
-
-def _decoded(files: Sequence[File]) -> Iterator[tuple[File, NDArray[np.uint8]]]:
-    """Decode in order, several at a time: the decoders work outside Python's lock."""
-    _pillow()
-    threads = min(8, os.cpu_count() or 1)
-    batches = [files[start : start + _AT_ONCE] for start in range(0, len(files), _AT_ONCE)]
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        for start in range(0, len(batches), 4 * threads):  # what is decoded and not yet looked at stays within bounds
-            some = batches[start : start + 4 * threads]
-            for batch, images in zip(some, pool.map(_decode_all, some), strict=True):
-                yield from zip(batch, images, strict=True)
-
-
-def _decode_all(files: Sequence[File]) -> list[NDArray[np.uint8]]:
-    return [_decode(file) for file in files]
-
-
-def _decode(file: File) -> NDArray[np.uint8]:
-    pillow = _pillow()
-    try:
-        with pillow.open(file.path) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                raise BadData(
-                    f"{file.name} has {image.n_frames} frames, one was expected", hint="save each frame as its own file"
-                )
-            if image.mode not in _MODES:
-                raise BadData(
-                    f"{file.name} has the pixel format '{image.mode}', 8 bits per channel were expected",
-                    hint="save it as 8-bit grey, RGB or RGBA",
-                )
-            mode = "RGBA" if image.mode == "P" and "transparency" in image.info else _MODES[image.mode]
-            pixels = np.asarray(image if image.mode == mode else image.convert(mode), dtype=np.uint8)
-    except RegError:
-        raise
-    except pillow.UnidentifiedImageError as exc:
-        raise BadData(f"{file.name} is no image that Pillow knows", hint=f"file '{file.path}'") from exc
-    except Exception as exc:  # every decoder of Pillow has its own way to fail on damaged bytes
-        raise unreadable(file.name, exc) from exc
-    return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as exc:
-        raise MissingDependency("reading image files needs Pillow", hint="pip install 'reg-lifecycle[cpu]'") from exc
-    return Image

@@ -27,7 +27,7 @@ def repository(machine: Machine, tmp_path: Path) -> Path:
     return folder
 
 
-def test_it_finds_out_what_it_can_and_its_workflow_passes(machine: Machine, repository: Path) -> None:
+def test_it_finds_out_what_it_can_its_workflow_passes_and_it_overwrites_nothing(machine: Machine, repository: Path) -> None:
     assert (repository / "reg.yaml").read_text().splitlines()[1:] == ["project: my-digits", "policy: policy.yaml"]
     assert policy.load((repository / "policy.yaml").read_text(), name="policy.yaml").target.alias == "production"
     promoting = runner.load(repository / ".github" / "workflows" / "gate-and-promote.yml")
@@ -38,12 +38,9 @@ def test_it_finds_out_what_it_can_and_its_workflow_passes(machine: Machine, repo
     contexts = machine.contexts(secrets={}, vars={}, github={"event_name": "pull_request", "ref": "x", "event": {}})
     life = runner.run_job(validating, "life", folder=repository, contexts=contexts, environment=machine.environment)
     assert life.failed is None, life.log
-
-
-def test_it_overwrites_nothing(machine: Machine, repository: Path) -> None:
     (repository / "policy.yaml").write_text("mine")
-    done = subprocess.run(
+    again = subprocess.run(
         ["bash", "-ec", "reg init"], cwd=repository, env=dict(machine.environment), capture_output=True, text=True
     )
-    assert (done.returncode, (repository / "policy.yaml").read_text()) == (2, "mine")
-    assert "nothing was written" in done.stderr
+    assert (again.returncode, (repository / "policy.yaml").read_text()) == (2, "mine")
+    assert "nothing was written" in again.stderr

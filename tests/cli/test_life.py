@@ -86,7 +86,7 @@ def test_every_run_of_the_life_is_finished(demo: tuple[Reg, Done]) -> None:
 def test_the_verdict_is_an_artifact_with_its_policy(demo: tuple[Reg, Done], tmp_path: Path) -> None:
     done = demo[0]("get", "verdict-model-production:v1", "--to", str(tmp_path / "v"))
     assert done.code == 0
-    assert {path.name for path in (tmp_path / "v").iterdir()} == {"verdict.json", "policy.yaml", "verdict.md"}
+    assert {path.name for path in (tmp_path / "v").iterdir()} == {"verdict.json", "policy.yaml", "verdict.md", "verdict.html"}
     verdict = Verdict.model_validate_json((tmp_path / "v" / "verdict.json").read_text())
     assert verdict.baseline is not None
     assert (verdict.outcome, verdict.candidate.reference, verdict.baseline.reference) == (
@@ -166,7 +166,7 @@ def test_a_policy_that_asks_for_approval_stops_before_the_move(life: Reg) -> Non
     (life.folder / "policy.yaml").write_text(text)
     done = life("promote", "model:v2", "--alias", "production", "--policy", "policy.yaml")
     assert done.code == 5, done.out + done.err
-    assert "asks for a person's approval" in done.err
+    assert "asks for people's approval" in done.err
     assert holder(life) == "model:v1"
 
 

@@ -41,11 +41,6 @@ _QUIET = {
 }
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    # The client leaves temporary folders to the garbage collector, which finds them in the middle of whatever test comes next.
-    item.add_marker(pytest.mark.filterwarnings("ignore:Implicitly cleaning up <TemporaryDirectory:ResourceWarning"))
-
-
 def since(sdk: str) -> pytest.MarkDecorator:
     """For a test of what the SDK itself can do only since this version: it is skipped with an older one."""
     return pytest.mark.skipif(Version(version("wandb")) < Version(sdk), reason=f"wandb can do this since {sdk}")

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
+import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -239,3 +242,30 @@ def calls(luck: random.Random, *, versions: Iterable[int], aliases: Sequence[tup
         if luck.random() < 0.2:
             found.append(Drop(version=version, aliases=luck.choice(aliases)))
     return found
+
+
+def book(home: Path, name: str) -> Callable[[Operation[Call]], float]:
+    """The place of each change in what the server wrote down of a collection's aliases; of one without effect, the last."""
+    places: dict[tuple[type[Call], str, int], int] = {}
+    holders: dict[str, int] = {}
+    for place, (alias, version) in enumerate(moves(home, name)):
+        if version is None:
+            places[Drop, alias, holders[alias]] = place
+        else:
+            places[Move, alias, version] = place
+            holders[alias] = version
+
+    def place_of(operation: Operation[Call]) -> float:
+        call = operation.call
+        assert not isinstance(call, Read)
+        return min(places.get((type(call), alias, call.version), math.inf) for alias in call.aliases)
+
+    return place_of
+
+
+def moves(home: Path, name: str) -> list[tuple[str, int | None]]:
+    """What the server wrote down of the aliases of a collection of the registry, in its order: who held which from then on."""
+    query = """SELECT alias, version_index FROM alias_moves JOIN collections ON collections.id = collection_id
+        WHERE collections.name = ? AND kind = 'portfolio' AND alias != 'latest' ORDER BY alias_moves.id"""
+    with closing(sqlite3.connect(home / "reg.db")) as database:
+        return database.execute(query, (name,)).fetchall()

@@ -21,7 +21,7 @@ _REQUESTS = 40
 
 
 def test_a_server_killed_anywhere_keeps_what_it_acknowledged_and_the_client_completes(tmp_path: Path) -> None:
-    points = faults(3, count=10, requests=_REQUESTS)
+    points = faults(3, count=7, requests=_REQUESTS)
     with crashing(tmp_path / "home", points, seed=3) as (crashes, server):
         done = run_workload(crashes, server, tmp_path / "work", "it", _STEPS)
         assert (done.returncode, done.stderr) == (0, "")

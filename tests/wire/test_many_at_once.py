@@ -28,7 +28,7 @@ from registry.server.database import Busy, Database
 from registry.server.turns import Turns
 from tests.linearizability import Operation, linearization
 from tests.wire.conftest import Server, running
-from tests.wire.crowd import REGISTRY, AliasClerk, Call, Client, Crowd, Move, Read, calls, shelf
+from tests.wire.crowd import REGISTRY, AliasClerk, Call, Client, Crowd, Move, Read, book, calls, moves, shelf
 from tests.wire.drafts import Upload
 
 CLIENTS = 32
@@ -55,16 +55,6 @@ def crowd(servers: list[Server]) -> Iterator[Crowd]:
 def rows(server: Server, query: str, *values: object) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(server.home / "reg.db")) as database:
         return database.execute(query, values).fetchall()
-
-
-def moves(server: Server, name: str) -> dict[str, list[int]]:
-    """What the server wrote down of each alias of a collection of the registry: its holders in order, -1 for nobody."""
-    query = """SELECT alias, coalesce(version_index, -1) FROM alias_moves JOIN collections ON collections.id = collection_id
-        WHERE collections.name = ? AND kind = 'portfolio' AND alias != 'latest' ORDER BY alias_moves.id"""
-    found: dict[str, list[int]] = {}
-    for alias, version in rows(server, query, name):
-        found.setdefault(alias, []).append(version)
-    return found
 
 
 def test_servers_that_begin_together_agree_on_everybody(servers: list[Server]) -> None:
@@ -128,20 +118,20 @@ def test_the_history_of_aliases_is_linearizable(
         _, complaints = process.communicate(timeout=60)
         assert process.returncode == 0, complaints
         seen += [sdk_operation(CLIENTS + number, line) for line in (tmp_path / f"seen-{number}").read_text().splitlines()]
-    order = linearization(seen, AliasClerk("production", "staging"), ())
+    order = linearization(seen, AliasClerk("production", "staging"), (), book=book(servers[0].home, project))
     assert len(order) == len(seen)
-    assert_written_down(moves(servers[0], project), seen)
+    assert_written_down(moves(servers[0].home, project), seen)
 
 
-def assert_written_down(written: dict[str, list[int]], seen: Sequence[Operation[Call]]) -> None:
+def assert_written_down(written: Sequence[tuple[str, int | None]], seen: Sequence[Operation[Call]]) -> None:
     """Each move that was answered stands in the book once, and in an order that real time allows."""
-    for alias, versions in written.items():
-        asked = {one.call.version: one for one in seen if isinstance(one.call, Move) and alias in one.call.aliases}
-        holders = [version for version in versions if version >= 0]
+    for name in {alias for alias, _ in written}:
+        asked = {one.call.version: one for one in seen if isinstance(one.call, Move) and name in one.call.aliases}
+        holders = [version for alias, version in written if alias == name and version is not None]
         assert sorted(holders) == sorted(asked)
         latest = 0.0
         for version in holders:
-            assert asked[version].end >= latest, f"{alias}: v{version} was written down after a move that was asked later"
+            assert asked[version].end >= latest, f"{name}: v{version} was written down after a move that was asked later"
             latest = max(latest, asked[version].asked)
 
 
@@ -175,7 +165,7 @@ def test_the_history_of_aliases_is_linearizable_when_a_server_is_killed(tmp_path
         seen = [operation for some in crowd.at_once(work, clients=CLIENTS) for operation in some]
         with Client(Crowd(servers=[survivor]), 0) as client:
             seen.append(things.operation(client, Read(aliases=("production", "staging"))))
-        linearization(seen, AliasClerk("production", "staging"), ())
+        linearization(seen, AliasClerk("production", "staging"), (), book=book(survivor.home, project))
         assert any(operation.answered is None for operation in seen)
         assert set(crowd.answers) == {200}
 
@@ -204,10 +194,10 @@ def test_links_aliases_and_unlinks_that_race_leave_one_holder(crowd: Crowd, serv
         return Operation(client=client.number, call=call, answer=None, asked=asked, answered=time.monotonic())
 
     seen = [operation for some in crowd.at_once(work, clients=CLIENTS) for operation in some]
-    linearization(seen, AliasClerk("hot"), ())
+    linearization(seen, AliasClerk("hot"), (), book=book(servers[0].home, project))
     moved = [one.call.version for one in seen if isinstance(one.call, Move)]
     assert sorted(moved) == list(range(CLIENTS)), "the numbers of the collection are dense and unique"
-    assert sorted(moves(servers[0], project)["hot"]) == sorted(moved)
+    assert sorted(version for _, version in moves(servers[0].home, project)) == sorted(moved)
 
 
 def test_commits_to_one_collection_get_dense_numbers_and_equal_content_is_one_version(

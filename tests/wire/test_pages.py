@@ -58,7 +58,11 @@ def life(server: Server, session_sdk: Path, tmp_path_factory: pytest.TempPathFac
         with wandb.init(project=PROJECT, job_type="dataset") as run:
             log(run, "data", {f"train/{number}.txt": str(number) for number in range(60)})
         config = {"lr": 0.1, "model": {"width": 32}, NASTY: NASTY}
-        with wandb.init(project=PROJECT, job_type="train", name=NASTY, config=config, notes=NASTY, tags=["quick"]) as run:
+        # Whatever the process did before: what it prints from here on is captured.
+        captured = wandb.Settings(console="wrap")
+        with wandb.init(
+            project=PROJECT, job_type="train", name=NASTY, config=config, notes=NASTY, tags=["quick"], settings=captured
+        ) as run:
             run.use_artifact("data:latest")
             for step in range(5):
                 run.log({"loss": 1 / (step + 1), "broken": float("nan")} | ({"val/accuracy": 0.5} if step == 2 else {}))

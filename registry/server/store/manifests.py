@@ -209,7 +209,11 @@ def settled(connection: Connection, artifact_id: int, *, blobs: Blobs, base: Bas
 def keep(connection: Connection, artifact_id: int, contents: Contents) -> None:
     """Write the entries of a version that is being committed, and forget what was only announced."""
     if contents.entries:
-        connection.execute(insert(entries), [vars(entry) | {"artifact_id": artifact_id} for entry in contents.entries])
+        # Spelt for the driver: binding sixty thousand rows by name takes as long as writing them.
+        connection.exec_driver_sql(
+            f"INSERT INTO {entries.name} (artifact_id, path, digest, size, md5, ref) VALUES (?, ?, ?, ?, ?, ?)",
+            [(artifact_id, entry.path, entry.digest, entry.size, entry.md5, entry.ref) for entry in contents.entries],
+        )
     if contents.base_id is not None:
         others = [column for column in entries.c if column is not entries.c.artifact_id]
         copied = select(literal(artifact_id), *others).where(entries.c.artifact_id == contents.base_id)
