@@ -81,7 +81,13 @@ def approve(backend: Backend, version: Version, verdict: Verdict, *, reason: str
         run.use(version)
         file = Path(folder) / APPROVAL
         file.write_text(approval.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        labels = {"subject": approval.subject, "candidate": verdict.candidate.reference, "actor": by.actor, "reason": reason}
+        labels = {
+            "subject": approval.subject,
+            "candidate": verdict.candidate.reference,
+            "actor": by.actor,
+            "ci_url": by.ci_url,
+            "reason": reason,
+        }
         return run.output(_name(verdict.target), type="approval", files=[(APPROVAL, file)], metadata=labels)
 
 
@@ -100,14 +106,17 @@ def consent(backend: Backend, verdict: Verdict, *, needed: int, can_help: bool, 
     for version in _logged(backend, verdict.target):
         run = backend.made_by(version) if version.metadata.get("subject") == verdict.subject else None
         if run is not None and run.job_type == "approve":
-            approved = Approved(version=version, person=run.user, actor=str(version.metadata.get("actor")))
+            # Without a CI the actor is an account of some machine, which several people may share.
+            actor = str(version.metadata.get("actor")) if version.metadata.get("ci_url") else run.user
+            approved = Approved(version=version, person=run.user, actor=actor)
             (own if authors & {approved.person, approved.actor} else given)[approved.person] = approved
     return Consent(needed=needed, can_help=can_help, given=tuple(given.values()), own=tuple(own.values()))
 
 
 def _authors(backend: Backend, verdict: Verdict) -> frozenset[str]:
     made = backend.made_by(backend.resolve(verdict.candidate.parsed))
-    return frozenset({verdict.actor, backend.user, made.user if made else ""} - {""})
+    asking = verdict.actor if verdict.ci_url else backend.user
+    return frozenset({asking, backend.user, made.user if made else ""} - {""})
 
 
 def _name(target: Target) -> str:

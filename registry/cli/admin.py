@@ -419,11 +419,11 @@ def _room_for_key(out: Path | None) -> Iterator[IO[str] | None]:
         yield None
         return
     try:
-        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        opened = open(out, "x", opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115 - closed below
     except OSError as exc:
         raise BadData(f"cannot write a key to {out}: {exc.strerror}", hint="--out another-file.key") from exc
     try:
-        with os.fdopen(descriptor, "w") as file:
+        with opened as file:
             yield file
     except BaseException:
         out.unlink(missing_ok=True)
