@@ -122,7 +122,7 @@ def _run(step: Mapping[str, Any], at: int, *, folder: Path, contexts: Mapping[st
         env={**environment, **own, **{name: str(file) for name, file in files.items()}},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=560,
     )
     lines = files["GITHUB_OUTPUT"].read_text().splitlines()
     return Ran(

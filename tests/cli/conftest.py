@@ -64,7 +64,7 @@ class Reg:
 
     def __call__(self, *words: str) -> Done:
         process = self.start(*words)
-        out, err = process.communicate(timeout=280)
+        out, err = process.communicate(timeout=560)
         return Done(code=process.returncode, out=out, err=err)
 
 
