@@ -101,6 +101,7 @@ def test_a_flood_of_silent_connections_keeps_nobody_out(narrow: Server) -> None:
 
 
 def test_when_all_connections_are_busy_a_new_one_is_told_to_come_back(narrow: Server) -> None:
+    incoming = narrow.home / "blobs" / "incoming"
     busy: list[socket.socket] = []
     try:
         while True:
@@ -111,6 +112,8 @@ def test_when_all_connections_are_busy_a_new_one_is_told_to_come_back(narrow: Se
                 answer = heard(busy[-1])
                 assert (status(answer), "connections are open and busy" in body(answer)["error"]) == (429, True)
                 return
+            while len(list(incoming.iterdir())) < len(busy):  # an upload that the server has not seen yet is idle to it
+                time.sleep(0.01)
     finally:
         for connection in busy:
             connection.close()
