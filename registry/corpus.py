@@ -35,11 +35,13 @@ class Prepared:
         of: values for weights of shape (resamples, items), NaN where it does not exist (no item of a class left).
         influence: n · d value / d weight, shape (items,), at weights of 1; its mean is 0.
         passes: how many times `of` goes over the items, a measure of its cost.
+        scarce: of an area under a curve, the items of the rarest class, which decide it; None for other metrics.
     """
 
     of: Callable[[Rows], Rows]
     influence: Callable[[], Rows]
     passes: int = 1
+    scarce: int | None = None
 
     def value(self, items: int) -> float:
         return float(self.of(np.ones((1, items)))[0])
@@ -123,7 +125,12 @@ def _of_curves(columns: Columns, of_one: Callable[[NDArray[np.bool_], Array], Pr
             total = total + curve.influence()
         return np.asarray(total / len(curves))
 
-    return Prepared(lambda weights: np.mean([curve.of(weights) for curve in curves], axis=0), influence, passes=4 * len(curves))
+    def of(weights: Rows) -> Rows:
+        return np.asarray(np.mean([curve.of(weights) for curve in curves], axis=0))
+
+    positives = [int((label == k).sum()) for k in classes]
+    scarce = min(min(count, len(label) - count) for count in positives)
+    return Prepared(of, influence, passes=4 * len(curves), scarce=scarce)
 
 
 def _levels(score: Array) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from registry import means, resampling, stats
+from registry import areas, means, resampling, stats
 from registry.corpus import Formula, Prepared
 from registry.judging.terms import Terms
 from registry.means import MeanInterval, Units
@@ -139,6 +139,33 @@ class Corpus(Means):
             raise Unanswerable(str(exc)) from exc
 
 
+@dataclass(frozen=True, kw_only=True)
+class Areas(Measured):
+    """Areas under curves. `tested` holds each by its weight in the tested quantity, `flat` is that quantity linearised."""
+
+    tested: areas.Sum
+    flat: Units
+
+    @property
+    def deviation(self) -> float:
+        return self.flat.deviation
+
+    def bounds(self, alpha: float) -> MeanInterval:
+        return self.closed(alpha)
+
+    def closed(self, alpha: float) -> MeanInterval:
+        found = self.tested.interval(alpha)
+        paired = "" if self.baseline is None else "paired, "
+        clustered = "" if self.flat.sizes is None else " over clusters"
+        return MeanInterval(
+            interval=Interval(found.lower - self.offset, found.upper - self.offset),
+            method=f"{paired}profile on the logit scale, t with {self.tested.freedom:.3g} degrees of freedom{clustered}",
+        )
+
+    def loss_p(self, margin: float) -> float:
+        return self.tested.loss_p(margin - self.offset)
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """One metric of the two models (or of one) on all items, ready to be asked of any of them."""
@@ -249,10 +276,21 @@ class Subject:
         # One model: 1 · candidate. Two: s · candidate - (s - share) · baseline, whose margin part is share · baseline.
         parts = [(1.0, mine)] if others is None else [(self.sign, mine), (share - self.sign, others)]
         weighed = [(1.0, value)] if other is None else [(self.sign, value), (share - self.sign, other)]
-        influence = np.zeros(n)
-        for weight, part in parts:
-            influence += weight * part.influence()
+        pulls = [part.influence() for _, part in parts]
+        influence = np.asarray(sum(weight * pull for (weight, _), pull in zip(parts, pulls, strict=True)))
         tested = sum(weight * one for weight, one in weighed)
+        if mine.scarce is not None:
+            known = zip(parts, weighed, pulls, strict=True)
+            own = [(w, areas.Area(means.units(one + pull, codes), part.scarce or 0)) for (w, part), (_, one), pull in known]
+            return Areas(
+                candidate=value,
+                baseline=other,
+                delta=value if other is None else self.sign * (value - other),
+                counts=counts,
+                share=share,
+                tested=areas.Sum(own),
+                flat=means.units(tested + influence, codes),
+            )
         recomputed, cells = parts, None
         if formula.cells and codes is None:
             recomputed, cells = self._in_cells(formula, rows, share)
