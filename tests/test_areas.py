@@ -14,8 +14,8 @@ from registry.corpus import FORMULAS
 ALPHA = 0.05
 
 
-def scores(random: np.random.Generator, label: np.ndarray, skill: float, common: np.ndarray, *, alike: float = 0.8) -> np.ndarray:
-    noise = np.sqrt(alike) * common + np.sqrt(1 - alike) * random.normal(size=len(label))
+def scores(random: np.random.Generator, label: np.ndarray, skill: float, common: np.ndarray) -> np.ndarray:
+    noise = np.sqrt(0.8) * common + np.sqrt(0.2) * random.normal(size=len(label))
     positive = 1 / (1 + np.exp(-(noise + skill * label)))
     return np.stack([1 - positive, positive], axis=1)
 
