@@ -76,13 +76,16 @@ def _hashed(look: Look, *, embedded: bool) -> dict[str, Hashed]:
     """
     taken = {file.name: md5 for file, (md5, _) in zip(look.new, look.intake.keep(), strict=False)}
     found = {}
+    here = os.getcwd()
     for file in look.found.kept:
-        known = taken.get(file.name) or look.memory.md5(file)
+        remembered = look.memory.md5(file)
+        known = remembered or taken.get(file.name)
         md5 = known or _md5(file)
-        there = os.stat(file.path)
-        if (there.st_size, there.st_mtime_ns) != (file.size, file.stamp[0]):
-            raise BadData(f"{file.name} changed while it was being pushed", hint="push again when nothing writes to it")
-        path = os.path.abspath(file.path)
+        if remembered is None:  # else nothing of it was read but its status, which is that of the remembered bytes
+            there = os.stat(file.path)
+            if (there.st_size, there.st_mtime_ns) != (file.size, file.stamp[0]):
+                raise BadData(f"{file.name} changed while it was being pushed", hint="push again when nothing writes to it")
+        path = os.path.join(here, file.path)
         found[file.name] = Hashed(path=path, md5=md5, size=file.size, stored=embedded and known is not None)
     return found
 

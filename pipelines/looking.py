@@ -1,13 +1,14 @@
 """Looking at data that are to be pushed, while all that the push will wait for is set going.
 
-Nothing of an artifact exists before the look is over. But from the moment in which the files are known, the embedded server
-starts in its own process, and what is new among the files is copied in others (`registry.embedded_disk`):
-on two cores that is most of the time of a push. What did not change since the last push from here is not read at all
+Nothing of an artifact exists before the look is over. But the embedded server starts meanwhile in its own process, and from the
+moment in which the files are known what is new among them is copied in others (`registry.embedded_disk`): on two cores that is
+most of the time of a push. What did not change since the last push from here is not read at all
 (`pipelines.data.memory`). The wandb SDK, which takes as long to load as the server, is loaded meanwhile if there is a while.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -51,18 +52,18 @@ def looking(settings: Settings, path: Path, options: Options, *, on_progress: On
     Raises:
         BadData, MissingDependency: see `pipelines.data.reading.inspect`.
     """
-    with no_collection():
-        memory = recall(settings.home, path)
     new: list[File] = []
     server: EmbeddedServer | None = None
     with ExitStack() as stack:
+        if settings.embedded and os.path.exists(path):  # not for a slip of the pen
+            server = stack.enter_context(EmbeddedServer(settings.home))
         intake = stack.enter_context(Intake(settings.home))
+        with no_collection():
+            memory = recall(settings.home, path)
 
         def begin(files: Sequence[File]) -> None:
-            nonlocal server
             new.extend(file for file in files if memory.md5(file) is None)
             if settings.embedded:
-                server = stack.enter_context(EmbeddedServer(settings.home))
                 intake.begin([file.path for file in new], size=sum(file.size for file in new))
             if len(new) > _MANY:  # the children decode, and this process would only wait for them
                 Thread(target=import_module, args=("registry.backend",), daemon=True).start()
