@@ -8,6 +8,8 @@ admin of them all. An instance admin may do everything.
 What one may not see does not exist: a name or id of it is answered as an unknown one would be. What one may see and not change
 is refused with the role that it takes. `guards` shows nothing unseen, whichever resolver found it, and refuses a mutation that
 asked nothing here.
+
+What W&B does is documented at https://docs.wandb.ai/models/registry/configure_registry.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 A noun says which names it knows (`Fields`); this module knows the operators. A name outside the table is an error with the
 known ones listed, never a filter that is silently dropped. Missing values behave as in Mongo: `$ne` and `$nin` match them,
 comparisons do not, and a comparison never crosses types.
+
+What W&B does is documented at https://docs.wandb.ai/models/ref/python/public-api/runs.
 """
 
 from __future__ import annotations

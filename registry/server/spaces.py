@@ -3,6 +3,8 @@
 Every numeric distribution is its quantile function: a position in [0, 1] becomes a value and a value a position. Random
 search draws positions, Bayesian search looks for good ones, and neither needs to know a distribution's name. Lists of values
 stay lists, because nothing between two optimisers is an optimiser.
+
+What W&B does is documented at https://docs.wandb.ai/models/sweeps/sweep-config-keys.
 """
 
 from __future__ import annotations

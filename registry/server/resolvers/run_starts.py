@@ -2,6 +2,8 @@
 
 `UpsertBucket` is all of a process's first words, its later changes of mind and the public API's edits; what it is in a given
 case shows only in what it names. Null means "leave it as it is".
+
+What W&B does is documented at https://docs.wandb.ai/models/runs/resuming.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ A time to live ends where somebody relies on the version: one that holds an alia
 does everything its lineage leads up to, because the evidence for what is in use does not expire before it. `latest` in the
 sequence is no such alias: the server gives it to every version, nobody decides it. What expires loses its content and keeps
 its number and its edges of lineage, like a version that was deleted by hand.
+
+What W&B does is documented at https://docs.wandb.ai/models/artifacts/ttl.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 Whoever joins a team belongs to its organisation, and only who belongs to the organisation has a role in its registries; so
 leaving it ends everything in it. Giving a role again replaces it.
+
+What W&B does is documented at https://docs.wandb.ai/platform/hosting/iam/access-management-intro and
+https://docs.wandb.ai/models/registry/configure_registry.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ A version is a member of the sequence it was logged to and of every portfolio it
 of its own. Aliases belong to memberships, so `production` in a registry says nothing about `production` in the sequence.
 An alias has one holder per collection and every change of holder is written down: the database's constraint, and the
 `alias_moves` that are added in the same transaction, are what a promotion stands on.
+
+What W&B does is documented at https://docs.wandb.ai/models/registry/aliases.
 """
 
 from __future__ import annotations

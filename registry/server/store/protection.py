@@ -2,6 +2,8 @@
 
 On W&B they are set in the registry's page, here by `reg admin alias protect` (or `PUT /admin/…`). They are asked about where
 every alias moves (`memberships`), so that no way of moving one goes around them: a link, an edit, an unlink, a deletion.
+
+What W&B does is documented at https://docs.wandb.ai/models/registry/aliases.
 """
 
 from __future__ import annotations

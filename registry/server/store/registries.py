@@ -3,6 +3,8 @@
 The client sends no filter when its user gives none, so every search here is confined to registries by itself. Other projects
 are written by the same mutation (`upsertModel`); what makes a registry different is who may own it and that it may refuse
 artifact types.
+
+What W&B does is documented at https://docs.wandb.ai/models/registry/configure_registry.
 """
 
 from __future__ import annotations

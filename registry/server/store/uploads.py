@@ -3,6 +3,8 @@
 It begins PENDING, when nobody but its uploader knows it, and is COMMITTED when everything it names is stored; there is nothing
 in between. Within a sequence one digest is one version: logging the latest content again needs no upload, and any other upload
 whose content turns out to be known, when it commits, becomes the version that has it and gives it its aliases back.
+
+What W&B does is documented at https://docs.wandb.ai/models/artifacts/create-a-new-artifact-version.
 """
 
 from __future__ import annotations
