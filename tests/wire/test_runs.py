@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 import subprocess
@@ -121,6 +122,37 @@ def test_resume_refuses(sdk: Path, project: str, resume: str, exists: bool) -> N
             run.log({"x": 1})
     with pytest.raises(wandb.errors.UsageError, match=f"r-{resume}"):
         wandb.init(project=project, id=f"r-{resume}", resume=resume)
+
+
+def test_resume_allow_begins_a_run_and_then_goes_on_with_it(sdk: Path, project: str) -> None:
+    for value in (1, 2):
+        with wandb.init(project=project, id="r", resume="allow") as run:
+            assert (run.resumed, run.starting_step) == (value == 2, value - 1)
+            run.log({"x": value})
+    assert [(row["_step"], row["x"]) for row in find(project, "r").scan_history()] == [(0, 1), (1, 2)]
+
+
+def test_resume_auto_finds_the_run_that_failed_in_this_folder(
+    script: Callable[..., subprocess.Popen[str]], sdk: Path, project: str
+) -> None:
+    source = f"""
+import json, wandb
+with wandb.init(project={project!r}, resume="auto") as run:
+    run.log({{"x": run.step}})
+    print(json.dumps([run.id, bool(run.resumed)]), flush=True)
+    if not run.resumed:
+        raise SystemExit(3)
+"""
+    said = []
+    for code in (3, 0, 3):  # after the end without a fault there is nothing to resume
+        process = script(source)
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == code, errors
+        said.append(json.loads(output.splitlines()[-1]))
+    (first, one), (second, other), (third, last) = said
+    assert (first == second, one, other, last) == (True, False, True, False)
+    assert third != first
+    assert [row["x"] for row in find(project, first).scan_history()] == [0, 1]
 
 
 def test_the_same_id_without_resume_appends(sdk: Path, project: str) -> None:
