@@ -138,7 +138,7 @@ def test_resume_auto_finds_the_run_that_failed_in_this_folder(
     source = f"""
 import json, wandb
 with wandb.init(project={project!r}, resume="auto") as run:
-    run.log({{"x": run.step}})
+    run.log({{"x": run.starting_step}})
     print(json.dumps([run.id, bool(run.resumed)]), flush=True)
     if not run.resumed:
         raise SystemExit(3)
@@ -152,7 +152,7 @@ with wandb.init(project={project!r}, resume="auto") as run:
     (first, one), (second, other), (third, last) = said
     assert (first == second, one, other, last) == (True, False, True, False)
     assert third != first
-    assert [row["x"] for row in find(project, first).scan_history()] == [0, 1]
+    assert [(row["_step"], row["x"]) for row in find(project, first).scan_history()] == [(0, 0), (1, 1)]
 
 
 def test_the_same_id_without_resume_appends(sdk: Path, project: str) -> None:
