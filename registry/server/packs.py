@@ -233,15 +233,15 @@ class Pack:
             self._end += len(content)
 
     def sync(self) -> None:
-        """Wait until the contents and the name are on the disk."""
+        """Wait until the contents and the name are on the disk, and the name of the folder, which may be new as well."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        if os.name == "posix":
-            folder = os.open(self.path.parent, os.O_RDONLY)
+        for folder in self.path.parents[:2] if os.name == "posix" else ():
+            descriptor = os.open(folder, os.O_RDONLY)
             try:
-                os.fsync(folder)
+                os.fsync(descriptor)
             finally:
-                os.close(folder)
+                os.close(descriptor)
 
 
 @contextmanager
