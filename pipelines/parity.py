@@ -21,14 +21,28 @@ _BATCH = 128
 _MOST_POINTS = 64
 
 
-def parities(session: Session, exported: Exported, *, model: Path, inputs: NDArray[Any]) -> tuple[Parity, ...]:
+def parities(session: Session, exported: Exported | None, *, model: Path, inputs: NDArray[Any]) -> tuple[Parity, ...]:
     """What is known about the scores of a session: that its graph is the network, and its device computes what the CPU does.
 
     Args:
-        exported: as `model.yaml` says.
+        exported: as `model.yaml` says; None for a graph that was made elsewhere, whose network nobody has compared it with.
         inputs: the items that are scored; some, evenly spaced, are run on both devices.
     """
-    found = Parity(
+    known = () if exported is None else (_recorded(exported),)
+    if session.runtime.device == "cpu":
+        return known
+    places = np.unique(np.linspace(0, len(inputs) - 1, num=min(ITEMS, len(inputs)), dtype=np.int64))
+    items = np.ascontiguousarray(inputs[places])
+    reference = open_session(model, device="cpu")
+    got, expected = (
+        np.concatenate([one.run(items[start : start + _BATCH]) for start in range(0, len(items), _BATCH)])
+        for one in (session, reference)
+    )
+    return *known, compare(got, expected, between=f"{session.runtime.device_name} and the CPU")
+
+
+def _recorded(exported: Exported) -> Parity:
+    return Parity(
         between="the trained network and its graph on the CPU",
         items=exported.items,
         max_abs=exported.max_abs,
@@ -37,16 +51,6 @@ def parities(session: Session, exported: Exported, *, model: Path, inputs: NDArr
         rtol=exported.rtol,
         atol=exported.atol,
     )
-    if session.runtime.device == "cpu":
-        return (found,)
-    places = np.unique(np.linspace(0, len(inputs) - 1, num=min(ITEMS, len(inputs)), dtype=np.int64))
-    items = np.ascontiguousarray(inputs[places])
-    reference = open_session(model, device="cpu")
-    got, expected = (
-        np.concatenate([one.run(items[start : start + _BATCH]) for start in range(0, len(items), _BATCH)])
-        for one in (session, reference)
-    )
-    return found, compare(got, expected, between=f"{session.runtime.device_name} and the CPU")
 
 
 def compare(got: NDArray[Any], expected: NDArray[Any], *, between: str) -> Parity:

@@ -5,15 +5,22 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.config import TrainConfig
 from pipelines.data import reading
+from pipelines.data.contents import Split
 from pipelines.data.spec import DatasetSpec, ImageInput
 from pipelines.job import Progress, open_job
-from pipelines.model_files import ModelFile, write_model
-from pipelines.recipes import Feature, Problem
+from pipelines.model_files import TrainedModelFile, write_model
+from pipelines.recipes import AnyRecipe, Feature, Problem, find, sources
 from pipelines.training import fit
 from registry.backend import Backend
+from registry.card import Words
+from registry.carding import words_of_latest
 from registry.provenance import Provenance
 from registry.records import Pinned, Version
 
@@ -23,17 +30,28 @@ class Result:
     """The model version and what `model.yaml` says about it."""
 
     version: Version
-    file: ModelFile
+    file: TrainedModelFile
     run_url: str
 
 
-def run(backend: Backend, dataset: Version, config: TrainConfig, *, name: str, by: Provenance, progress: Progress) -> Result:
+def run(
+    backend: Backend,
+    dataset: Version,
+    config: TrainConfig,
+    *,
+    name: str,
+    by: Provenance,
+    progress: Progress,
+    card: Words | None = None,
+) -> Result:
     """Train on the dataset's `train` split and log the model.
 
     Args:
         name: the collection that the model becomes a version of.
         by: the commit that goes into `model.yaml`.
+        card: what people say about the model; None keeps what they said about the latest version of the collection.
     Raises:
+        CodeFailed: a recipe in a file raised; says where.
         BadData: the dataset has no `train` split or is damaged.
         DeviceUnavailable, BadSettings, ParityFailed: see `pipelines.training.fit` and `pipelines.onnx_export`.
     """
@@ -43,20 +61,23 @@ def run(backend: Backend, dataset: Version, config: TrainConfig, *, name: str, b
         "dataset_digest": str(dataset.digest),
     }
     with open_job(backend, job_type="train", name=f"train {name} on {dataset}", config=described) as job:
-        data = reading.load(job.take(dataset))
-        train = data.split("train")
-        with progress("training") as advance:
-            trained = fit(
-                problem_of(data.spec), config, inputs=train.inputs, targets=train.targets, log=job.log, on_progress=advance
-            )
-        with tempfile.TemporaryDirectory() as folder, progress("exporting"):
+        files = job.take(dataset)
+        data = reading.load(files)
+        problem, recipe = problem_of(data.spec), find(config.recipe)
+        with sources.blamed(recipe):
+            inputs, targets = own_items(recipe, files, problem) or _items(data.split("train"))
+        with sources.blamed(recipe), progress("training") as advance:
+            trained = fit(problem, config, inputs=inputs, targets=targets, log=job.log, on_progress=advance)
+        with tempfile.TemporaryDirectory() as folder, sources.blamed(recipe), progress("exporting"):
             file = write_model(
                 Path(folder),
                 trained,
-                problem=problem_of(data.spec),
+                problem=problem,
                 config=config,
                 dataset=Pinned.of(dataset),
-                samples=train.inputs,
+                samples=inputs,
+                card=card or words_of_latest(backend, name),
+                data=data.spec.model_dump(mode="json"),
                 git_commit=by.git_commit,
                 git_dirty=by.dirty,
             )
@@ -66,7 +87,7 @@ def run(backend: Backend, dataset: Version, config: TrainConfig, *, name: str, b
                 type="model",
                 metadata={
                     "task": data.spec.task,
-                    "recipe": config.recipe,
+                    "recipe": file.recipe,
                     "dataset": str(dataset.origin),
                     "dataset_digest": str(dataset.digest),
                     "parameters": trained.parameters,
@@ -75,6 +96,17 @@ def run(backend: Backend, dataset: Version, config: TrainConfig, *, name: str, b
             )
         job.summarise({f"best/val_{key}": value for key, value in trained.validation.items()})
         return Result(version=version, file=file, run_url=job.url)
+
+
+def _items(split: Split) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    return split.inputs, split.targets
+
+
+def own_items(recipe: AnyRecipe, folder: Path, problem: Problem) -> tuple[NDArray[Any], NDArray[np.int64]] | None:
+    """The training items that a recipe reads for itself; None where it leaves that to the stage."""
+    read = getattr(recipe, "read", None)
+    found: tuple[NDArray[Any], NDArray[np.int64]] | None = read(folder, problem) if read is not None else None
+    return found
 
 
 def problem_of(spec: DatasetSpec) -> Problem:
