@@ -115,7 +115,7 @@ def metadata(card: Card) -> dict[str, Any]:
     """The head of the card as the Hugging Face Hub defines it; what is not known is left out."""
     words, task = card.words, str(card.model.get("task") or "")
     metrics = list(dict.fromkeys(name for _, found in card.evaluations for name in _quality(found)))
-    head = {
+    head: dict[str, Any] = {
         "library_name": "onnx",
         "license": words.license,
         "tags": list(dict.fromkeys(["onnx", *words.tags])),
@@ -251,7 +251,7 @@ def _training_data(card: Card) -> list[str]:
             rows.append((f"split {name}", f"{split.get('items'):,} items"))
     if training:
         rows.append(
-            ("used", f"{training.get('items'):,} items to train on, {training.get('validation_items'):,} to validate on")
+            ("used", f"{training.get('items'):,} to train on, {training.get('validation_items'):,} to validate on")
         )
     labels = [str(label) for label in signature.get("labels") or ()]
     if labels:

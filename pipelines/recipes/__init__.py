@@ -151,7 +151,7 @@ def find(name: str) -> AnyRecipe:
         hint = (
             f"did you mean '{near[0]}'?"
             if near
-            else f"built in: {', '.join(BUILT_IN)}; your own: file.py:Name or module:attribute"
+            else f"built in: {', '.join(BUILT_IN)}; your own: file.py:Name"
         )
         raise BadSettings(f"no recipe is called '{name}'", hint=hint)
     try:

@@ -1,8 +1,8 @@
 """The base of a recipe of your own: one method says what the network is, everything else has a default to be replaced.
 
 The network gets what networks like: float32, images as [n, channels, height, width], every channel or column with mean 0 and
-deviation 1, a missing number as 0. The items come as they are stored, so the part that makes the one of the other is put in front
-and exported with it. Whoever wants the raw items overrides `network` instead of `build`.
+deviation 1, a missing number as 0. The items come as they are stored, so the part that makes the one of the other is put in
+front and exported with it. Whoever wants the raw items overrides `network` instead of `build`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 class BaseRecipe(Classification):
     """A `pipelines.recipes.Recipe` for any classification; subclass it and write `build`.
 
-    Class attributes that you may set: `defaults` (any value of the training's configuration), `steps` (how long it trains
-    when `epochs` is `auto`), `model_options` (a subclass of `Options`: the settings `model.*`), and `task`, if it is for one task only.
+    Class attributes that you may set: `defaults` (any value of the training's configuration), `steps` (how long it trains when
+    `epochs` is `auto`), `model_options` (a subclass of `Options`: the settings `model.*`), and `task`, if it is for one only.
     """
 
     task: ClassVar[str] = ANY_TASK
-    defaults: ClassVar[Mapping[str, Any]] = {"batch_size": 64, "lr": 1e-3, "weight_decay": 0.01}
+    defaults: ClassVar[Mapping[str, Any]] = {"batch_size": 64, "lr": 3e-3, "weight_decay": 0.01}
     steps: ClassVar[int] = 2000
     scores: ClassVar[Literal["logits", "probabilities"]] = "logits"
     model_options: type[Options] = NoOptions

@@ -1,9 +1,8 @@
 """Recipes in files: found by path, run once, and kept with the model they made.
 
 A file is the smallest way to bring code: no package, no install. It runs as `python file.py` would, with its own folder on
-the path, and is loaded once per process, so that a recipe is one object however often it is asked for. Its bytes go into the model artifact:
-a version that nobody can train again is a rumour. What goes wrong inside is the user's own code speaking, so it is told as
-one error with the file and line, without a traceback of ours.
+the path, once per process. Its bytes go into the model artifact: a version that nobody can train again is a rumour. What goes
+wrong inside is the user's own code speaking, so it is told as one error with the file and line, without a traceback of ours.
 """
 
 from __future__ import annotations
@@ -135,7 +134,7 @@ def _module(path: Path) -> ModuleType:
             raise CodeFailed(f"{path}, line {exc.lineno}: {exc.msg}", hint=(exc.text or "").strip() or None) from exc
         if isinstance(exc, ModuleNotFoundError) and exc.name is not None:
             raise MissingDependency(
-                f"{path} needs {exc.name}, which cannot be imported", hint=f"pip install {exc.name}"
+                f"{path} needs {exc.name}", hint=f"pip install {exc.name}"
             ) from exc
         if isinstance(exc, (RegError, KeyboardInterrupt)):
             raise

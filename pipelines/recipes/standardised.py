@@ -36,7 +36,7 @@ class Standardised(nn.Module):
         self._kept = [at for at, feature in enumerate(problem.features) if feature.kind == "categorical"]
 
     def learn(self, inputs: NDArray[Any]) -> None:
-        """Take over mean and deviation of the known values of each channel or numeric column; a constant one is only centred."""
+        """Take over mean and deviation of each channel or numeric column; a constant one is only centred."""
         wide = inputs.shape[-1]
         count, total, square = np.zeros(wide), np.zeros(wide), np.zeros(wide)
         for start in range(0, len(inputs), _CHUNK):

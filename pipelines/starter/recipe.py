@@ -3,7 +3,7 @@
     reg train --dataset mnist:latest --recipe recipe.py:Recipe --set model.width=64
 
 `build` is all that is needed. Further methods of `BaseRecipe` that you may write yourself: `read` (other training items than
-the dataset's split `train`), `augment`, `loss`, `metrics`, `network` and `prepare` (for raw items instead of standardised ones).
+the dataset's split `train`), `augment`, `loss`, `metrics`, and `network` and `prepare`, for raw items instead of standardised.
 """
 
 from math import prod
@@ -22,7 +22,6 @@ class ModelOptions(Options):
 
 
 class Recipe(BaseRecipe):
-    defaults = {"batch_size": 64, "lr": 3e-3, "weight_decay": 0.01}
     steps = 1000
     model_options = ModelOptions
 

@@ -41,6 +41,8 @@ TABLE: CommandTable = {
 _ORDER = (
     "dataset",
     "train",
+    "exec",
+    "model",
     "evaluate",
     "gate",
     "promote",
