@@ -2,10 +2,10 @@
 
 The script and `reg` write to one run at the same time. `reg` opens it in the SDK's shared mode, where what a writer sends is
 merged into the run, and keeps its state, its console and its machine's curves. The script gets `WANDB_RUN_ID` with
-`WANDB_RESUME=allow`, so each `wandb.init()` in it, none or ten, resumes that run as the SDK resumes any: its steps go on, its config
-joins ours, its summary and artifacts are the run's. `WANDB_X_UPDATE_FINISH_STATE=false` leaves the end to us: the run is finished
-when the outputs are logged, and failed when the script failed. The other way round, a script in shared mode, would lose
-the `step` of every `wandb.log`, which that mode does not take.
+`WANDB_RESUME=allow`, so each `wandb.init()` in it, none or ten, resumes that run as the SDK resumes any: its steps go on, its
+config joins ours, its summary and artifacts are the run's. `WANDB_X_UPDATE_FINISH_STATE=false` leaves the end to us: the run
+is finished when the outputs are logged, and failed when the script failed. The other way round, a script in shared mode,
+would lose the `step` of every `wandb.log`, which that mode does not take.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from pipelines import materials, outside_models, running
 from pipelines.data import reading
+from pipelines.data.options import Options
 from pipelines.data.spec import DESCRIPTION as DATA_DESCRIPTION
 from pipelines.job import Job, Progress, open_job
 from pipelines.materials import Input, Materials, Output, Untouched
@@ -177,8 +178,9 @@ def _damage(copies: Sequence[tuple[Version, Untouched]]) -> list[str]:
         changed = copy.changed()
         if changed:
             copy.discard()
+            more = f" and {len(changed) - 1} more" if changed[1:] else ""
             found.append(
-                f"the script changed its input {version} ({changed[0]}{f' and {len(changed) - 1} more' if changed[1:] else ''}); "
+                f"the script changed its input {version} ({changed[0]}{more}); "
                 "this machine's copy is thrown away and fetched again when it is needed"
             )
     return found
@@ -193,7 +195,7 @@ def _checked(
     folder: Path,
     by: Provenance,
 ) -> _Ready:
-    """An output as it is to be logged: a model with its `model.yaml`, a dataset with its description, anything else as it is."""
+    """An output as it is to be logged: a model with `model.yaml`, a dataset with its description, anything else as it is."""
     type_ = output.chosen_type
     plain = tuple((str(file.relative_to(output.path)) if output.path.is_dir() else file.name, file) for file in files)
     names = {name for name, _ in plain}
@@ -201,7 +203,7 @@ def _checked(
         datasets = [(version, at) for _, version, at in inputs if version.type == "dataset"]
         if len(datasets) != 1:
             raise BadData(
-                f"{output.path} holds an ONNX model, which is checked against the dataset it used, and {len(datasets)} were used",
+                f"{output.path} holds an ONNX model, which is checked against the dataset that it used: here {len(datasets)} were",
                 hint="--use NAME=PATH of one dataset; or --out NAME:TYPE=PATH with another type than model",
             )
         (version, at) = datasets[0]
@@ -223,12 +225,10 @@ def _checked(
             metadata=labels(brought),
         )
     if type_ == "dataset" and DATA_DESCRIPTION not in names:
-        found = reading.inspect(output.path, reading.Options(name=output.name))
+        found = reading.inspect(output.path, Options(name=output.name))
         folder.mkdir()
         description = folder / DATA_DESCRIPTION
         description.write_text(found.spec.to_json(), encoding="utf-8")
         kept = (*found.files, (DATA_DESCRIPTION, description))
-        return _Ready(
-            output=output, type=type_, files=kept, metadata={"format": found.spec.format, "task": found.spec.task}
-        )
+        return _Ready(output=output, type=type_, files=kept, metadata={"format": found.spec.format, "task": found.spec.task})
     return _Ready(output=output, type=type_, files=plain, metadata={})

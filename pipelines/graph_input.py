@@ -111,7 +111,7 @@ def in_front(model: Any, made: Sequence[Step], problem: Problem) -> Any:
         title = f"{_PREFIX}{step.operator}"
         nodes.append(helper.make_node(step.operator, [previous, *others], [given], name=title, **dict(step.attributes)))
         previous = given
-    shape = ["batch", *problem.input_shape]
+    shape: list[str | int | None] = ["batch", *problem.input_shape]
     graph.initializer.extend(constants)
     kept = list(graph.node)
     del graph.node[:]
@@ -175,10 +175,14 @@ def _layout(wanted: Wanted, image: tuple[int, int, int], declared: Layout | None
     ]
     images = f"the dataset's images are {height}×{width}×{channels}"
     if not fitting:
-        raise BadData(f"the graph takes {wanted}; {images}", hint="make a dataset of that size, or put the resizing into the graph")
+        raise BadData(
+            f"the graph takes {wanted}; {images}", hint="make a dataset of that size, or put the resizing into the graph"
+        )
     if declared is not None:
         if declared not in fitting:
-            raise BadSettings(f"layout {declared} does not fit: the graph takes {wanted}; {images}", hint=f"--layout {fitting[0]}")
+            raise BadSettings(
+                f"layout {declared} does not fit: the graph takes {wanted}; {images}", hint=f"--layout {fitting[0]}"
+            )
         return declared
     if len(fitting) > 1:
         raise BadSettings(f"the graph takes {wanted}, which fits {' and '.join(fitting)}; {images}", hint="--layout nchw")

@@ -80,14 +80,16 @@ class Materials:
     outputs: tuple[Output, ...] = ()
 
     def __post_init__(self) -> None:
-        both = [*self.inputs, *self.outputs]
+        both: list[Input | Output] = [*self.inputs, *self.outputs]
         for what, values in (
             ("variable", [one.variable for one in both]),
             ("place", [str(one.path.absolute()) for one in both if one.path is not None]),
         ):
             doubled = next((value for value in values if values.count(value) > 1), None)
             if doubled is not None:
-                raise UsageError(f"two inputs or outputs share the {what} {doubled}", hint="give each a name and place of its own")
+                raise UsageError(
+                    f"two inputs or outputs share the {what} {doubled}", hint="give each a name and place of its own"
+                )
 
 
 def parse_input(text: str) -> Input:
@@ -167,7 +169,7 @@ def _link(wanted: Input, folder: Path) -> Path:
 
 
 class Untouched:
-    """The one copy of a version on this machine, made read-only while a script can reach it; tells what changed all the same."""
+    """The one copy of a version on this machine, made read-only for a script; tells what changed all the same."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

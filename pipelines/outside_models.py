@@ -1,8 +1,8 @@
 """An ONNX graph that somebody made elsewhere, checked until it is a model version like any other, or refused with the reason.
 
-Nothing is believed that can be run: the graph goes through ONNX's checker, takes batches of 1, 2 and 7 real items of the dataset,
-gives one finite score per class, and its accuracy is compared with guessing, because a wrong scale or a wrong layout runs
-perfectly and scores like a coin. Nothing is invented either: `model.yaml` holds no training, no recipe and no parity, but
+Nothing is believed that can be run: the graph goes through ONNX's checker, takes batches of 1, 2 and 7 real items of the
+dataset, gives one finite score per class, and its accuracy is compared with guessing, because a wrong scale or a wrong layout
+runs perfectly and scores like a coin. Nothing is invented either: `model.yaml` holds no training, no recipe and no parity, but
 what came, what was put in front of it, and how it is known what the scores are.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -62,7 +62,7 @@ class Statement:
         output: the name of the output that has the scores.
     """
 
-    input: Declared = Declared()
+    input: Declared = field(default_factory=Declared)
     scores: Kind | None = None
     output: str | None = None
 
@@ -205,7 +205,9 @@ def _output(model: Any, classes: int, wanted: str | None) -> str:
     if not fitting:
         shown = ", ".join(f"{name}{_sizes(tensor)}" for name, tensor in tensors.items())
         raise BadData(f"no output of the graph can be {classes} scores per item, one per class of the dataset: {shown}")
-    raise BadSettings(f"{len(fitting)} outputs of the graph could be the scores: {', '.join(fitting)}", hint=f"--output {fitting[0]}")
+    raise BadSettings(
+        f"{len(fitting)} outputs of the graph could be the scores: {', '.join(fitting)}", hint=f"--output {fitting[0]}"
+    )
 
 
 def _floats() -> set[int]:
@@ -245,10 +247,12 @@ def _as_it_came(source: Path) -> Any:
 
 
 def _company(path: Path, source: Path, folder: Path) -> list[str]:
-    """Copy what lies beside the graph in a folder; its weights are in the graph now, and what we write ourselves is left out."""
+    """Copy what lies beside the graph in a folder, but for its weights, which are in the graph now, and what we write."""
     if not path.is_dir():
         return []
-    weights = {entry.value for one in _as_it_came(source).graph.initializer for entry in one.external_data if entry.key == "location"}
+    weights = {
+        entry.value for one in _as_it_came(source).graph.initializer for entry in one.external_data if entry.key == "location"
+    }
     ours = {source.name, GRAPH, DESCRIPTION, CARD, *weights}
     names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
     kept = [name for name in names if name not in ours]
@@ -274,8 +278,8 @@ def _run(session: Session, name: str, items: NDArray[Any], *, classes: int) -> N
             raise BadData(f"{name} does not run on a batch of {len(batch)}: {exc.message}") from exc
         if scores.shape != (len(batch), classes):
             raise BadData(
-                f"{name} gives scores of shape {list(scores.shape)} for {len(batch)} items, [{len(batch)}, {classes}] is needed: "
-                f"one for each of the dataset's {classes} classes"
+                f"{name} gives scores of shape {list(scores.shape)} for {len(batch)} items, "
+                f"[{len(batch)}, {classes}] is needed: one for each of the dataset's {classes} classes"
             )
         found.append(scores)
     scores = np.concatenate(found[len(BATCHES) :])
@@ -292,7 +296,7 @@ def _kind(model: Any, output: str, scores: NDArray[np.float32], declared: Kind |
         if declared == "probabilities" and not add_up:
             raise BadSettings("the scores are declared as probabilities, but do not add up to 1", hint="--scores logits")
         return declared, "declared"
-    if operator in _BY_OPERATOR:
+    if operator is not None and operator in _BY_OPERATOR:
         return _BY_OPERATOR[operator], f"the graph ends in {operator}"
     if (scores < 0).any() or (scores > 1).any():
         return "logits", f"scores on {len(scores)} items are outside 0 to 1"
@@ -313,8 +317,7 @@ def _last_operator(model: Any, output: str) -> str | None:
 
 
 def _signature(session: Session, problem: Problem, kind: Kind) -> Signature:
-    shape = ("batch", *problem.input_shape)
-    taken = Port(name=session.input, dtype=str(session.dtype), shape=shape)
+    taken = Port(name=session.input, dtype=str(session.dtype), shape=("batch", *problem.input_shape))
     given = ScoresPort(name=session.output, dtype="float32", shape=("batch", len(problem.labels)), kind=kind)
     return Signature(inputs=(taken,), outputs=(given,), labels=problem.labels, features=problem.features)
 

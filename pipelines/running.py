@@ -1,7 +1,7 @@
-"""Runs a program as if nobody stood between it and the terminal: output passed through as it comes, signals passed on, exit code kept.
+"""Runs a program as if nobody stood between it and the terminal: output and signals pass, and the exit code is kept.
 
-What it prints is also handed to a reader, line by line: that is how it gets into the log of a W&B run. Where our own output is a
-terminal the program gets one too, so progress bars stay progress bars. Ctrl-C in a terminal reaches every process of
+What it prints is also handed to a reader, line by line: that is how it gets into the log of a W&B run. Where our own output is
+a terminal the program gets one too, so progress bars stay progress bars. Ctrl-C in a terminal reaches every process of
 the foreground by itself; what only we are told (a `kill`, a scheduler's SIGTERM, a stop from W&B's page) is passed on. How
 to end is then the program's decision, and ours is to wait for it.
 """
@@ -27,7 +27,9 @@ _CHUNK = 65536
 _LONGEST_LINE = 65536
 # A program may leave a child behind that keeps its output open for ever; what is still on its way arrives in this time.
 _AFTERMATH_SECONDS = 5
-_FORWARDED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+_FORWARDED = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+)
 
 
 def run(command: Sequence[str], *, environment: Mapping[str, str], on_lines: OnLines, out: IO[str], err: IO[str]) -> int:
@@ -51,7 +53,8 @@ def run(command: Sequence[str], *, environment: Mapping[str, str], on_lines: OnL
         for end in (out_its, err_its):
             os.close(end)
         pumps = [
-            Thread(target=_pump, args=(ours, stream, on_lines), daemon=True) for ours, stream in ((out_ours, out), (err_ours, err))
+            Thread(target=_pump, args=(ours, stream, on_lines), daemon=True)
+            for ours, stream in ((out_ours, out), (err_ours, err))
         ]
         with _signals_go_to(child):
             for pump in pumps:

@@ -250,9 +250,7 @@ def _training_data(card: Card) -> list[str]:
         if isinstance(split, Mapping):
             rows.append((f"split {name}", f"{split.get('items'):,} items"))
     if training:
-        rows.append(
-            ("used", f"{training.get('items'):,} to train on, {training.get('validation_items'):,} to validate on")
-        )
+        rows.append(("used", f"{training.get('items'):,} to train on, {training.get('validation_items'):,} to validate on"))
     labels = [str(label) for label in signature.get("labels") or ()]
     if labels:
         more = f", … ({len(labels)})" if len(labels) > _CLASSES_SHOWN else ""

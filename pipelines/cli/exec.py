@@ -129,5 +129,3 @@ def _value(text: str, whole: str) -> Any:
         raise BadSettings(f"--set {whole}: the value is not YAML: {' '.join(str(exc).split())}") from exc
     # YAML 1.1 takes 1e-3 for a text.
     return float(value) if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value) else value
-
-

@@ -27,7 +27,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 def statement_options(command: _Command) -> _Command:
     """Give a command the options that describe a graph; `statement` makes one value of them."""
     for option in (
-        click.option("--output", metavar="NAME", help="Output of the graph that has the scores (default: the only possible one)."),
+        click.option("--output", metavar="NAME", help="Output of the graph with the scores (default: the only one)."),
         click.option("--scores", type=click.Choice(["logits", "probabilities"]), help="What the scores are (default: seen)."),
         click.option("--std", metavar="X[,X,X]", help="Then divided by this; one value, or one per channel."),
         click.option("--mean", metavar="X[,X,X]", help="Then this is subtracted; one value, or one per channel."),
@@ -38,7 +38,9 @@ def statement_options(command: _Command) -> _Command:
     return command
 
 
-def statement(*, layout: Any, scale: str | None, mean: str | None, std: str | None, scores: Any, output: str | None) -> Statement:
+def statement(
+    *, layout: Any, scale: str | None, mean: str | None, std: str | None, scores: Any, output: str | None
+) -> Statement:
     """The values of `statement_options`.
 
     Raises:

@@ -7,11 +7,12 @@ from importlib import import_module
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipelines import exhibits
+from pipelines.cli.own_metrics import metric_option
 from registry import policy as policies
 from registry import promotion, provenance, questions, replaying, standing
 from registry.backend import Backend
@@ -25,6 +26,9 @@ from registry.policy import Policy
 from registry.promotion import Decision
 from registry.references import Reference
 from registry.verdicts import PAGE, Case
+
+if TYPE_CHECKING:
+    from pipelines.own_metrics import OwnMetric
 
 _policy_option = click.option("--policy", "policy_file", type=FILE, help="Policy (default: settings, then the one that ships).")
 _dataset_option = click.option("--dataset", type=REFERENCE, help="Dataset to judge on (default: policy, then lineage).")
@@ -51,6 +55,7 @@ class _Gate(click.Command):
 @click.option("--alias", type=ALIAS, help="Alias that would move (default: the policy's).")
 @_policy_option
 @_dataset_option
+@metric_option
 @_github_option
 @saved_option
 @session
@@ -60,6 +65,7 @@ def gate(
     alias: str | None,
     policy_file: Path | None,
     dataset: Reference | None,
+    own: tuple[OwnMetric, ...],
     github: bool,
     save_to: tuple[Path, ...],
 ) -> int:
@@ -69,8 +75,8 @@ def gate(
     """
     policy = _policy(session, policy_file, alias=alias, dataset=dataset)
     with session.writing() as backend:
-        question = questions.ask(backend, reference, policy)
-        decision = promotion.gate(backend, question, _evaluator(backend, session), by=_provenance())
+        question = questions.ask(backend, reference, policy, own_metrics=_sources(own))
+        decision = promotion.gate(backend, question, _evaluator(backend, session, own), by=_provenance())
         case = _case(backend, decision, save_to)
     return _show(session, decision, case, github=github, save_to=save_to)
 
@@ -124,6 +130,7 @@ def replay(session: Session, policy_file: Path, alias: str | None, collection: s
 @click.option("--alias", type=ALIAS, help="Alias to move (default: the policy's).")
 @_policy_option
 @_dataset_option
+@metric_option
 @click.option("--dry-run", is_flag=True, help="Judge existing evaluations; write nothing.")
 @click.option("--override", metavar="REASON", help="Move the alias whatever the verdict says; the reason is recorded.")
 @_github_option
@@ -135,6 +142,7 @@ def promote(
     alias: str | None,
     policy_file: Path | None,
     dataset: Reference | None,
+    own: tuple[OwnMetric, ...],
     dry_run: bool,
     override: str | None,
     github: bool,
@@ -146,7 +154,7 @@ def promote(
     """
     policy = _policy(session, policy_file, alias=alias, dataset=dataset)
     with session.reading() if dry_run else session.writing() as backend:
-        question = questions.ask(backend, reference, policy)
+        question = questions.ask(backend, reference, policy, own_metrics=_sources(own))
         if question.already_answered:
             session.output.result(
                 {"already": True, "target": str(question.target)}, f"{question.candidate} already holds '{question.target}'"
@@ -155,7 +163,7 @@ def promote(
                 workflow_step.tell_already(question, environment=os.environ)
             return 0
         decision = promotion.promote(
-            backend, question, _evaluator(backend, session), by=_provenance(), override=override, dry_run=dry_run
+            backend, question, _evaluator(backend, session, own), by=_provenance(), override=override, dry_run=dry_run
         )
         case = _case(backend, decision, save_to)
     return _show(session, decision, case, github=github, save_to=save_to)
@@ -178,11 +186,15 @@ def _policy(session: Session, file: Path | None, *, alias: str | None, dataset: 
     )
 
 
-def _evaluator(backend: Backend, session: Session) -> Evaluate | None:
+def _sources(own: tuple[OwnMetric, ...]) -> dict[str, str]:
+    return {metric.name: metric.source for metric in own}
+
+
+def _evaluator(backend: Backend, session: Session, own: tuple[OwnMetric, ...]) -> Evaluate | None:
     """What makes missing evaluations here, or None on a plain install."""
     if any(find_spec(name) is None for name in _EVALUATING):
         return None
-    made: Evaluate = import_module("pipelines.promote").evaluator(backend, progress=session.output.progress)
+    made: Evaluate = import_module("pipelines.promote").evaluator(backend, progress=session.output.progress, own=own)
     return made
 
 

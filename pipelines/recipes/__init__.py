@@ -148,11 +148,7 @@ def find(name: str) -> AnyRecipe:
     module_name, colon, attribute = place.partition(":")
     if not colon:
         near = difflib.get_close_matches(name, BUILT_IN, n=1)
-        hint = (
-            f"did you mean '{near[0]}'?"
-            if near
-            else f"built in: {', '.join(BUILT_IN)}; your own: file.py:Name"
-        )
+        hint = f"did you mean '{near[0]}'?" if near else f"built in: {', '.join(BUILT_IN)}; your own: file.py:Name"
         raise BadSettings(f"no recipe is called '{name}'", hint=hint)
     try:
         found = getattr(importlib.import_module(module_name), attribute)

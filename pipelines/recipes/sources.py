@@ -133,9 +133,7 @@ def _module(path: Path) -> ModuleType:
         if isinstance(exc, SyntaxError) and exc.filename == str(path):
             raise CodeFailed(f"{path}, line {exc.lineno}: {exc.msg}", hint=(exc.text or "").strip() or None) from exc
         if isinstance(exc, ModuleNotFoundError) and exc.name is not None:
-            raise MissingDependency(
-                f"{path} needs {exc.name}", hint=f"pip install {exc.name}"
-            ) from exc
+            raise MissingDependency(f"{path} needs {exc.name}", hint=f"pip install {exc.name}") from exc
         if isinstance(exc, (RegError, KeyboardInterrupt)):
             raise
         raise _failure(path, exc) or CodeFailed(f"{path}: {type(exc).__name__}: {exc}") from exc
