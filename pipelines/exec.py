@@ -94,7 +94,7 @@ def run(backend: Backend, plan: Plan, *, by: Provenance, progress: Progress, out
     materials.check_free(plan.materials.inputs)
     inputs = [(wanted, backend.resolve(wanted.reference)) for wanted in plan.materials.inputs]
     config = {**plan.config, "exec": _about(plan, by)}
-    name = plan.name or Path(plan.command[-1] if len(plan.command) < 3 else plan.command[1]).name
+    name = plan.name or _script(plan.command)
     with (
         open_job(backend, job_type=plan.job_type, name=name, config=config, writers="several") as job,
         ExitStack() as stack,
@@ -138,6 +138,11 @@ def run(backend: Backend, plan: Plan, *, by: Provenance, progress: Progress, out
             run_id=job.id,
             run_url=job.url,
         )
+
+
+def _script(command: Sequence[str]) -> str:
+    """What people call it: the first word that is a file here, else the program."""
+    return Path(next((word for word in command if Path(word).is_file()), command[0])).name
 
 
 def _about(plan: Plan, by: Provenance) -> dict[str, Any]:
@@ -203,7 +208,7 @@ def _checked(
         datasets = [(version, at) for _, version, at in inputs if version.type == "dataset"]
         if len(datasets) != 1:
             raise BadData(
-                f"{output.path} holds an ONNX model, which is checked against the dataset that it used: here {len(datasets)} were",
+                f"{output.path} holds an ONNX model, which is checked against the one dataset used: here {len(datasets)} were",
                 hint="--use NAME=PATH of one dataset; or --out NAME:TYPE=PATH with another type than model",
             )
         (version, at) = datasets[0]

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from shutil import get_terminal_size
 from threading import Thread
 from types import FrameType
-from typing import IO
+from typing import IO, NamedTuple
 
 from registry.errors import UsageError
 
@@ -45,46 +45,46 @@ def run(command: Sequence[str], *, environment: Mapping[str, str], on_lines: OnL
     Raises:
         UsageError: it cannot be started.
     """
-    with _end(out) as (out_ours, out_its), _end(err) as (err_ours, err_its):
-        try:
-            child = subprocess.Popen(list(command), env=dict(environment), stdout=out_its, stderr=err_its)
-        except OSError as exc:
-            raise UsageError(f"cannot start '{command[0]}': {exc.strerror}", hint="reg exec -- python train.py") from exc
-        for end in (out_its, err_its):
-            os.close(end)
-        pumps = [
-            Thread(target=_pump, args=(ours, stream, on_lines), daemon=True)
-            for ours, stream in ((out_ours, out), (err_ours, err))
-        ]
-        with _signals_go_to(child):
-            for pump in pumps:
-                pump.start()
-            code = child.wait()
+    channels = [_channel(stream) for stream in (out, err)]
+    try:
+        child = subprocess.Popen(list(command), env=dict(environment), stdout=channels[0].its, stderr=channels[1].its)
+    except OSError as exc:
+        for channel in channels:
+            os.close(channel.ours)
+        raise UsageError(f"cannot start '{command[0]}': {exc.strerror}", hint="reg exec -- python train.py") from exc
+    finally:
+        for channel in channels:
+            os.close(channel.its)
+    streams = zip(channels, (out, err), strict=True)
+    pumps = [Thread(target=_pump, args=(channel.ours, stream, on_lines), daemon=True) for channel, stream in streams]
+    with _signals_go_to(child):
         for pump in pumps:
-            pump.join(_AFTERMATH_SECONDS)
+            pump.start()
+        code = child.wait()
+    for pump in pumps:
+        pump.join(_AFTERMATH_SECONDS)
     return code if code >= 0 else 128 - code
 
 
-@contextmanager
-def _end(stream: IO[str]) -> Iterator[tuple[int, int]]:
-    """Two ends of a channel, ours to read and its to write: a terminal where the stream is one, else a pipe."""
-    if os.name == "posix" and stream.isatty():
-        import fcntl
-        import struct
-        import termios
+class _Channel(NamedTuple):
+    """File descriptors: ours to read, its to write."""
 
-        ours, its = os.openpty()
-        size = get_terminal_size()
-        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))
-    else:
-        ours, its = os.pipe()
-    try:
-        yield ours, its
-    finally:
-        with suppress(OSError):
-            os.close(its)
-        with suppress(OSError):
-            os.close(ours)
+    ours: int
+    its: int
+
+
+def _channel(stream: IO[str]) -> _Channel:
+    """A terminal where the stream is one, else a pipe."""
+    if os.name != "posix" or not stream.isatty():
+        return _Channel(*os.pipe())
+    import fcntl
+    import struct
+    import termios
+
+    found = _Channel(*os.openpty())
+    size = get_terminal_size()
+    fcntl.ioctl(found.its, termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))
+    return found
 
 
 def _pump(ours: int, stream: IO[str], on_lines: OnLines) -> None:
@@ -105,6 +105,7 @@ def _pump(ours: int, stream: IO[str], on_lines: OnLines) -> None:
             on_lines("\n".join(_as_it_ends(line) for line in lines.split("\n")))
         pending = rest
         if not chunk:
+            os.close(ours)
             return
 
 
