@@ -233,7 +233,8 @@ def read_model(folder: Path) -> ModelFile:
     if isinstance(content, dict) and isinstance(version := content.get("schema_version"), int) and version > 1:
         raise BadData(f"{path} has schema_version {version}, this reg reads 1", hint="pip install --upgrade reg-lifecycle")
     try:
-        description = ModelFile.model_validate(content)
+        is_trained = isinstance(content, dict) and content.get("training") is not None
+        description = (TrainedModelFile if is_trained else ModelFile).model_validate(content)
     except ValidationError as exc:
         first = exc.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"

@@ -8,9 +8,8 @@ from typing import Any, Literal
 import click
 
 from pipelines import evaluate as stage
-from pipelines.cli.own_metrics import metric_option
+from pipelines.cli.own_metrics import loaded, metric_option
 from pipelines.evaluate import Plan, Result
-from pipelines.own_metrics import OwnMetric
 from registry.backend import Backend
 from registry.cli.looking import size_text, version_data
 from registry.cli.output import table
@@ -45,9 +44,10 @@ def evaluate(
     split: str,
     against: Reference | None,
     device: Literal["auto", "cpu", "cuda"],
-    own: tuple[OwnMetric, ...],
+    own: tuple[str, ...],
 ) -> None:
     """Score REFERENCE's ONNX graph: metrics with intervals, latency, and proof of the device it ran on."""
+    metrics = loaded(own)
     with session.writing() as backend:
         model = backend.resolve(reference, type="model")
         plan = Plan(
@@ -56,7 +56,7 @@ def evaluate(
             dataset=backend.resolve(dataset, type="dataset") if dataset is not None else _dataset_of(backend, model),
             split=split,
             device=device,
-            own=own,
+            own=metrics,
         )
         results = stage.run(backend, plan, progress=session.output.progress)
     for result in results[:1]:

@@ -15,18 +15,21 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def metric_option(command: _Command) -> _Command:
-    """Give a command `--metric`; it is handed the metrics as `own`."""
+    """Give a command `--metric`; it is handed the names as `own`, for `loaded`."""
     option = click.option(
         "--metric",
         "own",
         metavar="FILE.py:FUNCTION",
         multiple=True,
-        callback=lambda _, __, names: _loaded(names),
         help="A metric of your own: a function of the scored items; repeatable.",
     )
     return option(command)
 
 
-def _loaded(names: tuple[str, ...]) -> tuple[OwnMetric, ...]:
+def loaded(names: tuple[str, ...]) -> tuple[OwnMetric, ...]:
+    """
+    Raises:
+        BadSettings, CodeFailed: see `pipelines.own_metrics.load`.
+    """
     # A plain install judges without what scoring needs.
     return tuple(import_module("pipelines.own_metrics").load(name) for name in names)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines import exhibits
-from pipelines.cli.own_metrics import metric_option
+from pipelines.cli.own_metrics import loaded, metric_option
 from registry import policy as policies
 from registry import promotion, provenance, questions, replaying, standing
 from registry.backend import Backend
@@ -65,7 +65,7 @@ def gate(
     alias: str | None,
     policy_file: Path | None,
     dataset: Reference | None,
-    own: tuple[OwnMetric, ...],
+    own: tuple[str, ...],
     github: bool,
     save_to: tuple[Path, ...],
 ) -> int:
@@ -73,10 +73,10 @@ def gate(
 
     Exit codes: 0 PASS, 3 FAIL, 4 INCONCLUSIVE, 1 ERROR.
     """
-    policy = _policy(session, policy_file, alias=alias, dataset=dataset)
+    policy, metrics = _policy(session, policy_file, alias=alias, dataset=dataset), loaded(own)
     with session.writing() as backend:
-        question = questions.ask(backend, reference, policy, own_metrics=_sources(own))
-        decision = promotion.gate(backend, question, _evaluator(backend, session, own), by=_provenance())
+        question = questions.ask(backend, reference, policy, own_metrics=_sources(metrics))
+        decision = promotion.gate(backend, question, _evaluator(backend, session, metrics), by=_provenance())
         case = _case(backend, decision, save_to)
     return _show(session, decision, case, github=github, save_to=save_to)
 
@@ -142,7 +142,7 @@ def promote(
     alias: str | None,
     policy_file: Path | None,
     dataset: Reference | None,
-    own: tuple[OwnMetric, ...],
+    own: tuple[str, ...],
     dry_run: bool,
     override: str | None,
     github: bool,
@@ -152,9 +152,9 @@ def promote(
 
     Exit codes: 0 moved, 3 FAIL, 4 INCONCLUSIVE, 5 approval needed, 6 the alias moved meanwhile, 7 this machine cannot evaluate.
     """
-    policy = _policy(session, policy_file, alias=alias, dataset=dataset)
+    policy, metrics = _policy(session, policy_file, alias=alias, dataset=dataset), loaded(own)
     with session.reading() if dry_run else session.writing() as backend:
-        question = questions.ask(backend, reference, policy, own_metrics=_sources(own))
+        question = questions.ask(backend, reference, policy, own_metrics=_sources(metrics))
         if question.already_answered:
             session.output.result(
                 {"already": True, "target": str(question.target)}, f"{question.candidate} already holds '{question.target}'"
@@ -163,7 +163,7 @@ def promote(
                 workflow_step.tell_already(question, environment=os.environ)
             return 0
         decision = promotion.promote(
-            backend, question, _evaluator(backend, session, own), by=_provenance(), override=override, dry_run=dry_run
+            backend, question, _evaluator(backend, session, metrics), by=_provenance(), override=override, dry_run=dry_run
         )
         case = _case(backend, decision, save_to)
     return _show(session, decision, case, github=github, save_to=save_to)
