@@ -141,8 +141,8 @@ def run(backend: Backend, plan: Plan, *, by: Provenance, progress: Progress, out
 
 
 def _script(command: Sequence[str]) -> str:
-    """What people call it: the first word that is a file here, else the program."""
-    return Path(next((word for word in command if Path(word).is_file()), command[0])).name
+    """What people call it: the first word behind the program that is a file, else the program."""
+    return Path(next((word for word in command[1:] if Path(word).is_file()), command[0])).name
 
 
 def _about(plan: Plan, by: Provenance) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def measure(metric: OwnMetric, columns: Columns) -> tuple[Metric, NDArray[Any] |
     common: dict[str, Any] = {"direction": metric.direction, "unit": metric.unit, "n": len(items), "source": metric.source}
     if found.shape == ():
         value = _number(metric, found)
-        return Metric(value=value, kind="corpus", interval=_resampled(metric, given), **common), None
+        return Metric(value=value, kind="corpus", interval=_resampled(metric, given, value), **common), None
     if found.shape != (len(items),) or found.dtype.kind not in "biuf":
         raise BadData(
             f"{metric.name} of {metric.file} gave {found.dtype}{list(found.shape)} for {len(items)} items",
@@ -124,7 +124,7 @@ def _number(metric: OwnMetric, found: NDArray[Any]) -> float:
     return float(found)
 
 
-def _resampled(metric: OwnMetric, columns: Columns) -> tuple[float, float] | None:
+def _resampled(metric: OwnMetric, columns: Columns, value: float) -> tuple[float, float] | None:
     """Percentile bootstrap over items; None where the function is too slow for enough resamples or fails on them."""
     random, n = np.random.default_rng(0), len(columns["item"])
     values: list[float] = []
@@ -135,7 +135,8 @@ def _resampled(metric: OwnMetric, columns: Columns) -> tuple[float, float] | Non
     if len(values) < _FEWEST or not np.isfinite(values).all():
         return None
     low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+    # Resampling shifts what is no mean (a minimum only falls); an interval that leaves its own value out helps nobody.
+    return min(float(low), value), max(float(high), value)
 
 
 def _locked(values: NDArray[Any]) -> NDArray[Any]:

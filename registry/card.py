@@ -156,8 +156,11 @@ def _details(card: Card) -> Iterator[tuple[str, str]]:
     if source:
         yield "made", f"elsewhere: {source.get('file')} by {source.get('producer')}, opset {source.get('opset')}"
         yield "sha256 as it came", str(source.get("sha256"))
-        before = source.get("before") or ()
-        yield "before the graph", "; then ".join(str(step) for step in before) or "nothing: it takes the items as they are"
+        before = source.get("before")
+        yield (
+            "before the graph",
+            "; then ".join(str(step) for step in _sequence(before)) or "nothing: it takes the items as they are",
+        )
         yield "scores", f"{_kind(signature)}, {source.get('scores_known_by')}"
     else:
         yield "recipe", str(model.get("recipe") or "not known")
@@ -168,19 +171,19 @@ def _details(card: Card) -> Iterator[tuple[str, str]]:
             f"{training.get('epochs')} epochs, the best {training.get('best_epoch')}, {training.get('seconds')} s on "
             f"{training.get('device')}, mixed precision {training.get('amp')}",
         )
-        yield "parameters", f"{training.get('parameters'):,}" if isinstance(training.get("parameters"), int) else "not known"
+        yield "parameters", _count(training.get("parameters"))
     if config := _mapping(model.get("config")):
         yield "configuration", ", ".join(f"{key}={value}" for key, value in _flat(config))
     for way, ports in (("input", signature.get("inputs")), ("output", signature.get("outputs"))):
-        for port in ports if isinstance(ports, Sequence) else ():
-            shape = ", ".join(str(size) for size in port.get("shape", ()))
+        for port in filter(_mapping, map(_mapping, _sequence(ports))):
+            shape = ", ".join(str(size) for size in _sequence(port.get("shape")))
             yield way, f"{port.get('name')}: {port.get('dtype')} [{shape}]"
     dirty = " and changes that are not in it" if code.get("dirty") else ""
     yield "commit", f"{code['commit']}{dirty}" if code.get("commit") else "not known"
     yield "packages", ", ".join(f"{name} {version}" for name, version in _mapping(model.get("packages")).items())
     for name, file in _mapping(model.get("files")).items():
         if isinstance(file, Mapping):
-            yield str(name), f"{file.get('bytes'):,} bytes, sha256 {file.get('sha256')}"
+            yield str(name), f"{_count(file.get('bytes'))} bytes, sha256 {file.get('sha256')}"
     if card.words.owners:
         yield "owners", card.words.owners
     if card.words.license:
@@ -248,14 +251,15 @@ def _training_data(card: Card) -> list[str]:
         rows.append(("relation", "checked against it; whether it was trained on it is not known"))
     for name, split in _mapping(data.get("splits")).items():
         if isinstance(split, Mapping):
-            rows.append((f"split {name}", f"{split.get('items'):,} items"))
+            rows.append((f"split {name}", f"{_count(split.get('items'))} items"))
     if training:
-        rows.append(("used", f"{training.get('items'):,} to train on, {training.get('validation_items'):,} to validate on"))
-    labels = [str(label) for label in signature.get("labels") or ()]
+        used, held_out = (_count(training.get(key)) for key in ("items", "validation_items"))
+        rows.append(("used", f"{used} items to train on, {held_out} to validate on"))
+    labels = [str(label) for label in _sequence(signature.get("labels"))]
     if labels:
         more = f", … ({len(labels)})" if len(labels) > _CLASSES_SHOWN else ""
         rows.append(("classes", ", ".join(labels[:_CLASSES_SHOWN]) + more))
-    if columns := [str(one.get("name")) for one in signature.get("features") or () if isinstance(one, Mapping)]:
+    if columns := [str(one.get("name")) for one in _sequence(signature.get("features")) if isinstance(one, Mapping)]:
         rows.append(("columns", ", ".join(columns)))
     return _table(("", ""), rows)
 
@@ -301,6 +305,10 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _sequence(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in content.items():
         if isinstance(value, Mapping):
@@ -310,8 +318,8 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _kind(signature: Mapping[str, Any]) -> str:
-    outputs = signature.get("outputs") or ()
-    return str(outputs[0].get("kind", "not known")) if outputs and isinstance(outputs[0], Mapping) else "not known"
+    outputs = _sequence(signature.get("outputs"))
+    return str(_mapping(outputs[0]).get("kind", "not known")) if outputs else "not known"
 
 
 def _name(reference: str) -> str:
@@ -333,6 +341,10 @@ def _chance(metric: Metric) -> str:
 
 def _interval(metric: Metric) -> str:
     return "" if metric.interval is None else f"[{_number(metric.interval[0])}, {_number(metric.interval[1])}]"
+
+
+def _count(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else "not known"
 
 
 def _number(value: object) -> str:

@@ -88,7 +88,12 @@ def test_the_description_says_what_is_known_and_nothing_else(tmp_path: Path, dat
     read = read_model(tmp_path / "model")
     assert (read.recipe, read.config, read.training, read.parity) == (None, None, None, None)
     assert read.source is not None
-    assert (read.source.file, read.source.producer, read.source.opset, read.source.output) == ("m.onnx", "elsewhere 3", 17, "output")
+    assert (read.source.file, read.source.producer, read.source.opset, read.source.output) == (
+        "m.onnx",
+        "elsewhere 3",
+        17,
+        "output",
+    )
     assert (read.dataset, read.labels, read.task) == (PINNED, tuple("0123456789"), "image-classification")
     assert read.signature.inputs[0].shape == ("batch", 8, 8, 1)
 
