@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from pipelines import materials, outside_models, running
+from pipelines import materials, outside_models, programs
 from pipelines.data import reading
 from pipelines.data.options import Options
 from pipelines.data.spec import DESCRIPTION as DATA_DESCRIPTION
@@ -30,7 +30,7 @@ from pipelines.model_files import DESCRIPTION as MODEL_DESCRIPTION
 from pipelines.model_files import Code
 from pipelines.outside_models import Statement
 from registry.backend import Backend
-from registry.carding import words_of_latest
+from registry.card_words import of_latest
 from registry.connection import STAGE_RUN
 from registry.errors import BadData
 from registry.provenance import Provenance
@@ -107,7 +107,7 @@ def run(backend: Backend, plan: Plan, *, by: Provenance, progress: Progress, out
         before = [materials.make_ready(output) for output in plan.materials.outputs]
         environment = _environment(plan, job, [(wanted, folder) for wanted, _, folder in folders], config, work)
         key = environment.get("WANDB_API_KEY")
-        exit_code = running.run(
+        exit_code = programs.run(
             plan.command,
             environment=environment,
             on_lines=lambda text: job.log_lines(text.replace(key, "***") if key else text),
@@ -220,7 +220,7 @@ def _checked(
             pinned=Pinned.of(version),
             statement=plan.statement,
             code=Code(commit=by.git_commit, dirty=by.dirty),
-            card=words_of_latest(backend, output.name),
+            card=of_latest(backend, output.name),
         )
         made = sorted(file for file in folder.rglob("*") if file.is_file())
         return _Ready(

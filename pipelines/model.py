@@ -12,7 +12,7 @@ from pipelines.model_files import Code
 from pipelines.outside_models import Brought, Statement, bring, graph_in
 from registry.backend import Backend
 from registry.card import Words
-from registry.carding import words_of_latest
+from registry.card_words import of_latest
 from registry.provenance import Provenance
 from registry.records import Pinned, Version
 
@@ -59,7 +59,7 @@ def push(
                 pinned=Pinned.of(dataset),
                 statement=statement,
                 code=Code(commit=by.git_commit, dirty=by.dirty),
-                card=card or words_of_latest(backend, name),
+                card=card or of_latest(backend, name),
             )
         version = job.make_folder(name, Path(folder), type="model", metadata=labels(brought))
         return Pushed(version=version, brought=brought, run_url=job.url)

@@ -38,9 +38,9 @@ from pipelines.model_files import (
     write_description,
 )
 from pipelines.onnx_export import BATCHES, LARGEST_FILE
+from pipelines.problems import problem_of
 from pipelines.recipes import Problem
 from pipelines.runtime import Session, open_session
-from pipelines.train import problem_of
 from registry.card import Words
 from registry.errors import BadData, BadSettings, EnvironmentProblem, MissingDependency
 from registry.records import Pinned

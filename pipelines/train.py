@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from pipelines.config import TrainConfig
 from pipelines.data import reading
 from pipelines.data.contents import Split
-from pipelines.data.spec import DatasetSpec, ImageInput
 from pipelines.job import Progress, open_job
 from pipelines.model_files import TrainedModelFile, write_model
-from pipelines.recipes import AnyRecipe, Feature, Problem, find, sources
+from pipelines.problems import problem_of
+from pipelines.recipes import AnyRecipe, Problem, find, sources
 from pipelines.training import fit
 from registry.backend import Backend
 from registry.card import Words
-from registry.carding import words_of_latest
+from registry.card_words import of_latest
 from registry.provenance import Provenance
 from registry.records import Pinned, Version
 
@@ -76,7 +76,7 @@ def run(
                 config=config,
                 dataset=Pinned.of(dataset),
                 samples=inputs,
-                card=card or words_of_latest(backend, name),
+                card=card or of_latest(backend, name),
                 data=data.spec.model_dump(mode="json"),
                 git_commit=by.git_commit,
                 git_dirty=by.dirty,
@@ -107,12 +107,3 @@ def own_items(recipe: AnyRecipe, folder: Path, problem: Problem) -> tuple[NDArra
     read = getattr(recipe, "read", None)
     found: tuple[NDArray[Any], NDArray[np.int64]] | None = read(folder, problem) if read is not None else None
     return found
-
-
-def problem_of(spec: DatasetSpec) -> Problem:
-    """What a recipe needs to know of a dataset before it has seen an item."""
-    if isinstance(spec.input, ImageInput):
-        shape = (spec.input.height, spec.input.width, spec.input.channels)
-        return Problem(task=spec.task, labels=spec.labels, image=shape)
-    features = tuple(Feature(name=c.name, kind=c.kind, categories=c.categories) for c in spec.input.columns)
-    return Problem(task=spec.task, labels=spec.labels, features=features)

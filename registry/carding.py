@@ -10,16 +10,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
-from registry import evidence, verdict_folder
+from registry import card_words, evidence, verdict_folder
 from registry.backend import Backend
-from registry.card import Card, Words
-from registry.errors import BadData, BadReference, NotFound
+from registry.card import Card
+from registry.errors import BadReference, NotFound
 from registry.records import Evaluation, RunFact, Verdict, Version
-from registry.references import Reference, parse
+from registry.references import parse
 
-MODEL, DATA = "model.yaml", "reg.dataset.json"
+DATA = "reg.dataset.json"
 
 
 def card(backend: Backend, version: Version) -> Card:
@@ -30,7 +28,7 @@ def card(backend: Backend, version: Version) -> Card:
     """
     if version.type != "model":
         raise BadReference(f"'{version}' is a {version.type}; only models have a card", hint="reg ls --type model")
-    model = _read_yaml(backend, version)
+    model = card_words.description(backend, version)
     runs = backend.used_by(version)
     return Card(
         model=model,
@@ -39,26 +37,6 @@ def card(backend: Backend, version: Version) -> Card:
         evaluations=tuple(_evaluations(backend, version, runs)),
         verdicts=tuple(_verdicts(backend, version, runs)),
     )
-
-
-def words_of_latest(backend: Backend, name: str) -> Words | None:
-    """What people wrote about the latest version of a collection, so that the next one keeps it; None where there is none."""
-    try:
-        latest = backend.resolve(Reference(name=name))
-        found = Card(model=_read_yaml(backend, latest))
-    except (NotFound, BadData):
-        return None
-    return found.words if found.model.get("card") else None
-
-
-def _read_yaml(backend: Backend, version: Version) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(backend.read_file(version, MODEL))
-    except yaml.YAMLError as exc:
-        raise BadData(f"{MODEL} of '{version}' is not YAML: {' '.join(str(exc).split())}") from exc
-    if not isinstance(content, Mapping):
-        raise BadData(f"{MODEL} of '{version}' holds no keys and values")
-    return content
 
 
 def _data(backend: Backend, model: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.running import run
+from pipelines.programs import run
 from registry.errors import UsageError
 
 
