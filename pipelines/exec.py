@@ -32,7 +32,7 @@ from pipelines.outside_models import Statement
 from registry.backend import Backend
 from registry.card_words import of_latest
 from registry.connection import STAGE_RUN
-from registry.errors import BadData
+from registry.errors import BadData, RegError
 from registry.provenance import Provenance
 from registry.records import Pinned, Version
 
@@ -120,11 +120,8 @@ def run(backend: Backend, plan: Plan, *, by: Provenance, progress: Progress, out
         if exit_code == 0:
             with progress("checking outputs"):
                 ready = [
-                    _checked(backend, output, files, plan, folders, work / output.name, by)
-                    for output, files in (
-                        (output, materials.written(output, before=at))
-                        for output, at in zip(plan.materials.outputs, before, strict=True)
-                    )
+                    _checked(backend, output, at, plan, folders, work / output.name, by)
+                    for output, at in zip(plan.materials.outputs, before, strict=True)
                 ]
             with progress("logging outputs") as advance:
                 for number, one in enumerate(ready, start=1):
@@ -192,6 +189,23 @@ def _damage(copies: Sequence[tuple[Version, Untouched]]) -> list[str]:
 
 
 def _checked(
+    backend: Backend,
+    output: Output,
+    before: materials.Stamps,
+    plan: Plan,
+    inputs: Sequence[tuple[Input, Version, Path]],
+    folder: Path,
+    by: Provenance,
+) -> _Ready:
+    """An output as it is to be logged; whatever is wrong with it, hours of work are still where the script left them."""
+    files = materials.written(output, before=before)
+    try:
+        return _described(backend, output, files, plan, inputs, folder, by)
+    except RegError as exc:
+        raise type(exc)(f"{exc.message} ({output.path} stays as the script left it)", hint=exc.hint) from exc
+
+
+def _described(
     backend: Backend,
     output: Output,
     files: Sequence[Path],
