@@ -98,15 +98,6 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return bounds.lower, bounds.upper
 
 
-def mean_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
-    """Two-sided 95 % interval of a mean (Student's t); None of one value."""
-    n, mean = len(values), float(values.mean())
-    if n < 2:
-        return None
-    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
-    return mean - half, mean + half
-
-
 def calibration_bins(confidence: NDArray[Any], correct: NDArray[np.bool_], *, bins: int = BINS) -> list[CalibrationBin]:
     """Sort items into `bins` equally wide intervals of confidence, closed above; a confidence of 0 joins the first."""
     edges = np.linspace(0.0, 1.0, bins + 1)
@@ -147,6 +138,7 @@ def _accuracy(correct: NDArray[np.bool_], *, chance: float | None) -> Metric:
 
 def _nll(nll: NDArray[np.float64], *, chance: float | None) -> Metric:
     n, mean = len(nll), float(nll.mean())
+    half = float(stats.t.ppf(0.975, n - 1) * nll.std(ddof=1) / np.sqrt(n)) if n > 1 else None
     return Metric(
         value=mean,
         direction="lower",
@@ -154,7 +146,7 @@ def _nll(nll: NDArray[np.float64], *, chance: float | None) -> Metric:
         unit="nats",
         n=n,
         column="nll",
-        interval=mean_interval(nll),
+        interval=None if half is None else (mean - half, mean + half),
         chance=chance,
     )
 

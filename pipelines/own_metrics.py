@@ -20,12 +20,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.metrics import mean_interval, wilson
 from pipelines.recipes import sources
 from registry.errors import BadData, BadSettings
+from registry.means import student, units
 from registry.records import Metric
+from registry.stats import Interval, wilson
 
 Columns = Mapping[str, NDArray[Any]]
+_SIDE = 0.025  # of a two-sided 95 % interval
 _DIRECTIONS = ("higher", "lower")
 _RESAMPLES, _FEWEST, _SECONDS = 1000, 200, 10.0
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
@@ -97,20 +99,26 @@ def measure(metric: OwnMetric, columns: Columns) -> tuple[Metric, NDArray[Any] |
     if found.dtype.kind == "b":
         hits = int(found.sum())
         value = hits / len(items)
-        return Metric(value=value, kind="correctness", column=metric.name, interval=wilson(hits, len(items)), **common), found
+        share = _both(wilson(hits, len(items), alpha=_SIDE))
+        return Metric(value=value, kind="correctness", column=metric.name, interval=share, **common), found
     values = found.astype(np.float64)
     broken = ~np.isfinite(values)
     if broken.any():
         row = int(broken.argmax())
         raise BadData(f"{metric.name} of {metric.file} is {values[row]} for item '{items[row]}' ({int(broken.sum())} items)")
     mean = float(values.mean())
-    return Metric(value=mean, kind="mean", column=metric.name, interval=mean_interval(values), **common), values
+    around = _both(student(units(values), alpha=_SIDE)) if len(values) > 1 else None
+    return Metric(value=mean, kind="mean", column=metric.name, interval=around, **common), values
 
 
 def keep(metrics: Sequence[OwnMetric], folder: Path) -> None:
     """Put the text of each metric into an evaluation's folder, under its name."""
     for metric in metrics:
         (folder / f"metric-{metric.name}.py").write_bytes(metric.file.read_bytes())
+
+
+def _both(interval: Interval) -> tuple[float, float]:
+    return interval.lower, interval.upper
 
 
 def _ask(metric: OwnMetric, columns: Columns) -> Any:

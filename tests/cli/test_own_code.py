@@ -41,6 +41,7 @@ for part in ("first", "second"):
         with notes.new_file("note.txt") as file:
             file.write(part)
         run.log_artifact(notes)
+    assert wandb.Api().run(f"{run.entity}/{run.project}/{run.id}").state == "running", "the end is not the script's"
 import numpy
 assert numpy.load("data/digits.npz")["x_train"].shape == (500, 8, 8, 1)
 assert os.path.samefile("data", os.environ["REG_INPUT_DIGITS"])
