@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 import yaml
 
 from pipelines import starter
-from registry import carding, settings
+from registry import carding, gathering, policy, questions, settings
 from registry.backend import Backend
 from registry.cli import run
 from registry.connection import connect
@@ -22,7 +23,7 @@ from registry.errors import BadReference
 from registry.records import RunFact, Version
 from registry.references import parse
 from tests.cli.conftest import Done, Reg
-from tests.pipelines.own_code import export, write_digits
+from tests.pipelines.own_code import COST, DOCUMENTED, export, write_digits
 
 # Two runs in the SDK's eyes, one in the end; the first logs with steps of its own, as most frameworks do.
 SCRIPT = """\
@@ -52,12 +53,8 @@ from tests.pipelines.own_code import export
 export(Path(os.environ["REG_OUTPUT_MODEL"]) / "net.onnx", factor=16.0)
 (Path("report.html")).write_text("<h1>fine</h1>")
 inner = subprocess.run([sys.executable, "-m", "registry", "ls", "--json"], capture_output=True, text=True, check=True)
+print("variables:", *sorted(name for name in os.environ if name.startswith(("REG_", "WANDB_"))))
 print("inside:", [found["name"] for found in json.loads(inner.stdout)["collections"]])
-"""
-COST = """\
-def cost(items):
-    return (items["label"] != items["prediction"]) * 5.0
-cost.direction, cost.unit = "lower", "EUR"
 """
 STOPPED = """\
 import os, signal, sys
@@ -174,6 +171,14 @@ def test_the_scripts_graph_is_a_checked_model(story: Story, seen: dict[str, Any]
     ]
 
 
+def test_the_script_finds_every_variable_of_the_documentation(seen: dict[str, Any]) -> None:
+    (printed,) = [line for line in seen["log"] if line.startswith("variables: ")]
+    table = DOCUMENTED.split("| variable | what |")[1].split("\n\n")[0]
+    documented = set(re.findall(r"`((?:REG|WANDB)_[A-Z_]+)(?:<NAME>)?", table))
+    documented |= {"REG_INPUT_DIGITS", "REG_OUTPUT_MODEL", "REG_OUTPUT_REPORT"}
+    assert documented - {"REG_INPUT_", "REG_OUTPUT_"} <= set(printed.split()[1:])
+
+
 def test_what_was_laid_out_is_gone(story: Story) -> None:
     assert not (story.reg.folder / "data").exists()
     assert (story.reg.folder / "out" / "net.onnx").exists()
@@ -231,6 +236,15 @@ def test_a_graph_from_elsewhere_is_pushed_evaluated_promoted_and_has_a_card(stor
     assert "cost" in head["metrics"]
     for said in ("Reading single digits.", "elsewhere: soft.onnx by elsewhere 3", "wandb-registry-model/net:production | PASS"):
         assert said in card
+
+
+def test_a_later_evaluation_without_the_metric_does_not_hide_the_one_that_has_it(story: Story) -> None:
+    assert story.reg("evaluate", "net:v0").code == 0
+    with story.backend() as backend:
+        question = questions.ask(backend, parse("net:v0"), policy.load(POLICY, name="policy.yaml"))
+        mine, _ = gathering.gather(backend, question, None)
+        assert [one.index for one in backend.versions(parse("evaluation-net"))] == [1, 0]
+    assert (mine.version.index, "cost" in mine.evidence.evaluation.metrics) == (0, True)
 
 
 def test_the_starter_trains_as_it_is_and_keeps_its_file_and_the_words(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
-"""What people bring: scikit-learn's digits as an archive, and graphs as other tools export them."""
+"""What people bring: the code of the documentation, scikit-learn's digits as an archive, graphs as other tools export them."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from pipelines.data.options import Options
 from pipelines.data.reading import Dataset, inspect, load
 from tests.pipelines.data_files import publish
 from tests.pipelines.digits_model import digits
+
+DOCUMENTED = (Path(__file__).parents[2] / "docs" / "own-code.md").read_text(encoding="utf-8")
+TEN_LINES, COST = re.findall(r"^```python\n(.*?)^```", DOCUMENTED, flags=re.DOTALL | re.MULTILINE)
 
 
 def write_digits(folder: Path, *, train: int = 500, test: int = 397) -> Path:

@@ -11,13 +11,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from pipelines.data.reading import Dataset
+from pipelines.data.options import Options
+from pipelines.data.reading import Dataset, inspect, load
 from pipelines.graph_input import Declared
 from pipelines.model_files import Code, read_model
 from pipelines.outside_models import Brought, Statement, bring
 from pipelines.runtime import open_session
 from registry.errors import BadData, BadSettings
 from registry.records import Pinned
+from tests.pipelines.data_files import publish, write_text
 from tests.pipelines.digits_model import digits, linear
 from tests.pipelines.own_code import digits_dataset, export
 
@@ -242,3 +244,28 @@ def test_the_same_graph_brought_twice_has_the_same_bytes(tmp_path: Path, dataset
     assert np.array_equal(
         *((np.frombuffer((tmp_path / name / "model.yaml").read_bytes(), np.uint8)) for name in ("one", "two"))
     )
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16], ids=["float", "double", "half"])
+def test_a_graph_of_a_tables_columns_takes_them_as_they_are(tmp_path: Path, dtype: int) -> None:
+    rows = [f"{at % 7},{at % 3},{'yes' if at % 3 else 'no'}" for at in range(60)]
+    write_text(tmp_path / "data" / "train.csv", "\n".join(["a,b,answer", *rows]))
+    table = load(publish(inspect(tmp_path / "data", Options(name="table", target="answer")), tmp_path / "artifact"))
+    nodes = [
+        helper.make_node("Cast", ["columns"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["float", "weights"], ["product"]),
+        helper.make_node("Sub", ["product", "bias"], ["scores"]),
+    ]
+    constants = {"weights": np.array([[0, 0], [-1, 1]], np.float32), "bias": np.array([-0.5, 0.5], np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "table",
+        [helper.make_tensor_value_info("columns", dtype, ["n", 2])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 2])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    found = brought(tmp_path / "m.onnx", tmp_path / "model", table)
+    assert (found.accuracy, found.file.signature.inputs[0].dtype) == (1.0, "float32")
+    with pytest.raises(BadSettings, match="are for images"):
+        brought(tmp_path / "m.onnx", tmp_path / "again", table, input={"scale": 1.0})

@@ -17,18 +17,10 @@ from pipelines.recipes.standardised import Standardised
 from pipelines.train import own_items
 from pipelines.training import fit
 from registry.errors import BadSettings, MissingDependency
+from tests.pipelines.own_code import TEN_LINES
 from tests.pipelines.training_problems import Given, digits, weights, wines
 
 STARTER = Path(starter.__file__).parent / "recipe.py"
-TEN_LINES = """\
-from math import prod
-from torch import nn
-from pipelines.recipes.base import BaseRecipe
-
-class Linear(BaseRecipe):
-    def build(self, problem, options):
-        return nn.Sequential(nn.Flatten(), nn.Linear(prod(problem.input_shape), len(problem.labels)))
-"""
 
 
 def write(folder: Path, text: str, name: str = "mine.py") -> Path:
@@ -127,7 +119,7 @@ def test_a_file_that_is_not_there_is_said(name: str) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("return nn.Linaer(1, 1)", r"mine\.py, line 7, in build: AttributeError"),
+        ("return nn.Linaer(1, 1)", r"mine\.py, line 8, in build: AttributeError"),
         (
             "return nn.Sequential(nn.Flatten(), nn.Linear(3, 10))",
             r"mine\.py: what it made failed with RuntimeError: mat1 and mat2",
