@@ -24,6 +24,7 @@ from registry.errors import BadSettings, UsageError
 
 @click.command(
     name="exec",
+    context_settings={"allow_interspersed_args": False},  # from the program's name on, options are the program's
     epilog="Examples: reg exec --use mnist:latest=data/ --out model=out/ -- python train.py --epochs 5"
     " · reg exec --use raw=raw/ --out clean:dataset=clean/ --job-type prepare -- ./prepare.sh",
 )

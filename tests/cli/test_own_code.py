@@ -203,12 +203,14 @@ def test_a_script_that_is_stopped_keeps_its_code_and_logs_nothing(story: Story) 
     [
         (["--out", "model", "--", "true"], "--out model: NAME=PATH or NAME:TYPE=PATH was expected"),
         (["--", "no-such-program"], "there is no program 'no-such-program' here"),
+        (["no-such-program", "--out", "--epochs", "5"], "there is no program 'no-such-program' here"),
+        (["--", "no-such-program", "--json", "--debug"], "there is no program 'no-such-program' here"),
         (["--set", "lr", "--", "true"], "--set lr: key=value was expected"),
         (["--config", "nowhere.yaml", "--", "true"], "cannot read nowhere.yaml"),
         (["--scale", "two", "--", "true"], "--scale two: numbers such as 1/255"),
         (["--set", "exec=1", "--", "true"], "the config has a key 'exec'"),
     ],
-    ids=["output", "program", "value", "file", "scale", "reserved"],
+    ids=["output", "program", "without-dashes", "its-own-options", "value", "file", "scale", "reserved"],
 )
 def test_a_stage_that_cannot_be_is_refused_before_anything_starts(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
