@@ -5,18 +5,14 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.config import TrainConfig
 from pipelines.data import reading
-from pipelines.data.contents import Split
 from pipelines.job import Progress, open_job
 from pipelines.model_files import TrainedModelFile, write_model
+from pipelines.own_items import own_split
 from pipelines.problems import problem_of
-from pipelines.recipes import AnyRecipe, Problem, find, sources
+from pipelines.recipes import find, sources
 from pipelines.training import fit
 from registry.backend import Backend
 from registry.card import Words
@@ -65,9 +61,9 @@ def run(
         data = reading.load(files)
         problem, recipe = problem_of(data.spec), find(config.recipe)
         with sources.blamed(recipe):
-            inputs, targets = own_items(recipe, files, problem) or _items(data.split("train"))
+            train = own_split(recipe, files, problem) or data.split("train")
         with sources.blamed(recipe), progress("training") as advance:
-            trained = fit(problem, config, inputs=inputs, targets=targets, log=job.log, on_progress=advance)
+            trained = fit(problem, config, inputs=train.inputs, targets=train.targets, log=job.log, on_progress=advance)
         with tempfile.TemporaryDirectory() as folder, sources.blamed(recipe), progress("exporting"):
             file = write_model(
                 Path(folder),
@@ -75,7 +71,7 @@ def run(
                 problem=problem,
                 config=config,
                 dataset=Pinned.of(dataset),
-                samples=inputs,
+                samples=train.inputs,
                 card=card or of_latest(backend, name),
                 data=data.spec.model_dump(mode="json"),
                 git_commit=by.git_commit,
@@ -96,14 +92,3 @@ def run(
             )
         job.summarise({f"best/val_{key}": value for key, value in trained.validation.items()})
         return Result(version=version, file=file, run_url=job.url)
-
-
-def _items(split: Split) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    return split.inputs, split.targets
-
-
-def own_items(recipe: AnyRecipe, folder: Path, problem: Problem) -> tuple[NDArray[Any], NDArray[np.int64]] | None:
-    """The training items that a recipe reads for itself; None where it leaves that to the stage."""
-    read = getattr(recipe, "read", None)
-    found: tuple[NDArray[Any], NDArray[np.int64]] | None = read(folder, problem) if read is not None else None
-    return found

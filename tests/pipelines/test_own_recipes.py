@@ -11,10 +11,10 @@ import pytest
 
 from pipelines import onnx_export, starter
 from pipelines.config import resolve
+from pipelines.own_items import own_split
 from pipelines.recipes import Feature, Problem, find, sources
 from pipelines.recipes.sources import CodeFailed
 from pipelines.recipes.standardised import Standardised
-from pipelines.train import own_items
 from pipelines.training import fit
 from registry.errors import BadSettings, MissingDependency
 from tests.pipelines.own_code import TEN_LINES
@@ -69,10 +69,10 @@ def test_a_recipe_may_read_its_own_training_items(tmp_path: Path) -> None:
     )
     np.save(tmp_path / "x.npy", digits().inputs[:50])
     np.save(tmp_path / "y.npy", digits().targets[:50])
-    found = own_items(find(f"{write(tmp_path, reading)}:Linear"), tmp_path, digits().problem)
+    found = own_split(find(f"{write(tmp_path, reading)}:Linear"), tmp_path, digits().problem)
     assert found is not None
-    assert [len(part) for part in found] == [50, 50]
-    assert own_items(find("image-classification"), tmp_path, digits().problem) is None
+    assert (found.inputs.shape, found.targets.shape, found.items[49]) == ((50, 8, 8, 1), (50,), "train/own-49")
+    assert own_split(find("image-classification"), tmp_path, digits().problem) is None
 
 
 def test_the_networks_items_are_standardised_with_gaps_and_categories_left_alone() -> None:
