@@ -2,7 +2,7 @@
 
 One target has the plain names: `mae`, `rmse`, `r2` of the columns `label`, `prediction`, `absolute_error`. Of several, each
 has its own under its name (`mae_price`), because euros and years have no mean; what they share is the error in standard
-deviations of the labels (`mae_scaled`). "Chance" is the best constant: the mean of the labels, for the absolute error their
+deviations of the labels (`mae_scaled`) and the mean of their R² (`r2`). "Chance" is the best constant: the mean of the labels, for the absolute error their
 median.
 """
 
@@ -59,8 +59,9 @@ class Values:
                 f"absolute_error{suffix}": np.abs(error),
                 f"squared_error{suffix}": error**2,
             }
+        found["scaled_error"] = np.abs(self.error / self.spread).mean(axis=1)
         if len(self.names) > 1:
-            found["scaled_error"] = np.abs(self.error / self.spread).mean(axis=1)
+            found |= {"labels": self.label, "predictions": self.prediction}
         return found
 
     @property
@@ -71,14 +72,17 @@ class Values:
     def report(self, labels: Sequence[str] = ()) -> Report:
         """The metrics; a regression has no classes."""
         columns, metrics, omitted = self.columns(), {}, {}
-        if len(self.names) > 1:
-            metrics["mae_scaled"] = mean_metric(
-                columns["scaled_error"], column="scaled_error", direction="lower", unit="standard deviations"
-            )
+        metrics["mae_scaled"] = mean_metric(
+            columns["scaled_error"], column="scaled_error", direction="lower", unit="standard deviations"
+        )
         for name, suffix in zip(self.names, self.suffixes, strict=True):
             metrics |= _of_one(columns, name, suffix)
             if f"r2{suffix}" not in metrics:
                 omitted[f"r2{suffix}"] = f"all labels of {name} are alike"
+        if len(self.names) > 1 and not omitted:
+            found = corpus_metric(columns, "r2_mean", direction="higher", unit="fraction", chance=0.0, bounds=(-np.inf, 1.0))
+            assert found is not None, "every target has its own"
+            metrics["r2"] = found
         return Report(metrics, {}, omitted)
 
 

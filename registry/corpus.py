@@ -271,6 +271,17 @@ def r2(columns: Columns) -> Prepared:
     return Prepared(of, influence, passes=3)
 
 
+def r2_mean(columns: Columns) -> Prepared:
+    """Coefficient of determination of each of several targets, their mean."""
+    label, prediction = (np.asarray(columns[name], dtype=np.float64) for name in ("labels", "predictions"))
+    each = [r2({"label": label[:, k], "prediction": prediction[:, k]}) for k in range(label.shape[1])]
+    return Prepared(
+        lambda weights: np.mean([one.of(weights) for one in each], axis=0),
+        lambda: np.asarray(np.mean([one.influence() for one in each], axis=0)),
+        passes=3 * len(each),
+    )
+
+
 def mean_iou(columns: Columns) -> Prepared:
     """Intersection over union of each class over the pixels of all masks, the mean over the classes that are anywhere."""
     hits, truth, predicted = _pixels(columns)
@@ -340,6 +351,7 @@ FORMULAS: Mapping[str, Formula] = {
     "ece": Formula(("confidence", "correct"), ece),
     "rmse": Formula(("label", "prediction"), rmse),
     "r2": Formula(("label", "prediction"), r2),
+    "r2_mean": Formula(("labels", "predictions"), r2_mean),
     "mean_iou": Formula(_MASKS, mean_iou),
     "mean_dice": Formula(_MASKS, mean_dice),
     "sensitivity": Formula(_MASKS, sensitivity),
