@@ -1,9 +1,9 @@
 """Score a regression: errors per item, and the metrics that a gate compares two models on.
 
-One target has the plain names: `mae`, `rmse`, `r2` of the columns `label`, `prediction`, `absolute_error`. Of several, each
-has its own under its name (`mae_price`), because euros and years have no mean; what they share is the error in standard
-deviations of the labels (`mae_scaled`) and the mean of their R² (`r2`). "Chance" is the best constant: the mean of the labels, for the absolute error their
-median.
+One target has the plain names: `mae`, `rmse`, `r2` of the columns `label`, `prediction`, `absolute_error`. Of several, each has
+its own under its name (`mae_price`), because euros and years have no mean; what they share is the error in standard deviations
+of the labels (`mae_scaled`) and the mean of their R² (`r2`). "Chance" is the best constant: the mean of the labels, for the
+absolute error their median.
 """
 
 from __future__ import annotations

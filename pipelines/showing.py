@@ -139,14 +139,15 @@ def show_where_it_looked(
     *,
     images: NDArray[np.uint8],
     heat: NDArray[Any],
+    method: str,
     items: Sequence[str],
     shown: Sequence[str],
     truth: Sequence[str],
 ) -> None:
     """Log images with the heat of an explanation over them; `shown` says what for, `truth` what is right."""
     job.table(
-        "grad_cam",
-        ["item", "image", "looked at", "for", "truth"],
+        "saliency",
+        ["item", "image", f"looked at ({method})", "for", "truth"],
         [
             [item, in_colour(image), heated(image, where), what, right]
             for item, image, where, what, right in zip(items, images, heat, shown, truth, strict=True)

@@ -93,7 +93,7 @@ def _explain(job: Job, trained: Trained, spec: DatasetSpec, train: Split) -> Non
         some = trained.held_out[np.unique(np.linspace(0, len(trained.held_out) - 1, _EXPLAINED).astype(int))]
         found = looked(trained.network, problem_of(spec), train.inputs[some])
     except Exception as exc:  # a network of somebody's own may do anything with a hook or a gradient
-        job.summarise({"grad_cam_missing": str(exc)})
+        job.summarise({"saliency_missing": str(exc)})
         return
     if found is not None:
         names, truth = spec.labels or spec.targets, train.answers(spec.labels)
@@ -101,6 +101,7 @@ def _explain(job: Job, trained: Trained, spec: DatasetSpec, train: Split) -> Non
             job,
             images=train.inputs[some],
             heat=found.heat,
+            method=found.method,
             items=train.items[some].tolist(),
             shown=[names[at] for at in found.shown],
             truth=[truth[at] for at in some],

@@ -1,4 +1,4 @@
-"""Scores of masks agree with scikit-learn and torchmetrics, per image and over the corpus, and unlabelled pixels count nowhere."""
+"""Scores of masks agree with scikit-learn and torchmetrics, per image and over the corpus; unlabelled pixels count nowhere."""
 
 from __future__ import annotations
 

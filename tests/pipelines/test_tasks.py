@@ -195,8 +195,8 @@ def test_the_runs_show_pictures(life: Life, backend: Backend, tmp_path: Path) ->
         shown = {name: {key for key, value in summary.items() if _is_media(value)} for name, summary in logged.items()}
     task = yaml.safe_load((backend.download(life.good) / "model.yaml").read_text())["task"]
     expected = {
-        "semantic-segmentation": ({"grad_cam"}, {"predictions", "masks", "confusion_matrix_table"}),
-        "image-regression": ({"grad_cam"}, {"predictions", "worst_predictions", "residuals"}),
+        "semantic-segmentation": ({"saliency"}, {"predictions", "masks", "confusion_matrix_table"}),
+        "image-regression": ({"saliency"}, {"predictions", "worst_predictions", "residuals"}),
         "tabular-regression": (set(), {"predictions", "worst_predictions", "residuals"}),
     }[task]
     assert (shown["train"], shown["evaluate"]) == expected
