@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_diabetes, load_digits
 
-CLASSES = ("paper", "low", "high")
+CLASSES = ("paper", "ink", "core")
 
 
 @cache
 def scenes(n: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Digits somewhere on noisy paper, uint8 (n, 12, 14), and the class of each pixel: paper, a digit below 5, one above."""
+    """Digits somewhere on noisy paper, uint8 (n, 12, 14), and the class of each pixel: paper, ink, its darkest part."""
     digits, random = load_digits(), np.random.default_rng(0)
     images = random.integers(0, 60, size=(n, 12, 14), dtype=np.uint8)
     masks = np.zeros((n, 12, 14), dtype=np.uint8)
@@ -24,7 +24,7 @@ def scenes(n: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         row, column = random.integers(0, 5), random.integers(0, 7)
         ink = digits.images[at] > 6
         images[at, row : row + 8, column : column + 8][ink] = (120 + 8 * digits.images[at][ink]).astype(np.uint8)
-        masks[at, row : row + 8, column : column + 8][ink] = 1 if digits.target[at] < 5 else 2
+        masks[at, row : row + 8, column : column + 8][ink] = np.where(digits.images[at][ink] > 12, 2, 1)
     return images, masks
 
 
