@@ -81,9 +81,10 @@ def open_metadata(files: Sequence[File], options: Options) -> MetadataSource:
         for column in columns:
             if column not in table.column_names or not _is_number(table[column].type):
                 kind = f"holds {table[column].type}" if column in table.column_names else "is not there"
+                numbers = [name for name in table.column_names if _is_number(table[name].type)]
                 raise BadData(
                     f"{file.name}: the target '{column}' {kind}, numbers were expected",
-                    hint=f"--target {table.column_names[-1]}",
+                    hint=f"--target {numbers[0]}" if numbers else "add a column of numbers",
                 )
     return MetadataSource(found, tables=dict(zip(tables, contents, strict=True)), columns=columns)
 
