@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -16,7 +16,7 @@ from pipelines.data.comparison import DatasetDiff
 from pipelines.data.comparison import diff as compare
 from pipelines.data.options import Options
 from pipelines.data.reading import Inspection
-from pipelines.data.spec import FORMATS, DatasetSpec
+from pipelines.data.spec import FORMATS, DatasetSpec, Task
 from pipelines.looking import looking
 from registry.cli.looking import size_text, version_data, versions_table
 from registry.cli.output import table
@@ -34,7 +34,8 @@ def dataset() -> None:
 @click.option("--name", metavar="NAME", help="Collection (default: name in dataset.yaml, else the folder's name).")
 @click.option("--alias", "aliases", type=ALIAS, multiple=True, help="Alias for the version, besides 'latest'; repeatable.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), help="Format (default: detected).")
-@click.option("--target", metavar="COLUMN", help="Tables: the column to predict.")
+@click.option("--task", type=click.Choice(get_args(Task)), help="What is to be learned (default: read off the data).")
+@click.option("--target", "targets", metavar="COLUMN", multiple=True, help="Column to predict; repeatable for a regression.")
 @click.option(
     "--test-fraction", type=click.FloatRange(0, 1, max_open=True), help="Share to split off when there is no test split."
 )
@@ -46,12 +47,16 @@ def push(
     name: str | None,
     aliases: tuple[str, ...],
     format_: Any,
-    target: str | None,
+    task: Any,
+    targets: tuple[str, ...],
     test_fraction: float | None,
     seed: int | None,
 ) -> None:
-    """Make the files at PATH a dataset version: IDX, image folders, .npz, CSV or Parquet, detected and checked first."""
-    options = Options(name=name, format=format_, target=target, test_fraction=test_fraction, seed=seed)
+    """Make the files at PATH a dataset version: IDX, images in class folders, with masks or with a metadata.csv, .npz, CSV or
+    Parquet, detected and checked first.
+    """
+    one, several = (targets[0], None) if len(targets) == 1 else (None, targets or None)
+    options = Options(name=name, format=format_, task=task, target=one, targets=several, test_fraction=test_fraction, seed=seed)
     with ExitStack() as stack:
         with session.output.progress("reading") as advance:
             look = stack.enter_context(looking(session.settings, path, options, on_progress=advance))
@@ -134,8 +139,7 @@ def _tell(session: Session, found: Inspection) -> None:
     for name, text in summary.facts(found.spec):
         session.output.notice(f"{name:<8} {text}")
     for row in summary.rows(found.spec):
-        balance = f"{row.rarest[1]} ({row.rarest[0]}) to {row.commonest[1]} ({row.commonest[0]}) per class"
-        session.output.notice(f"  {row.split}: {row.items:,} items, {balance}")
+        session.output.notice(f"  {row.split}: {row.items:,} items, {row.balance}")
     if found.ignored:
         more = f" and {len(found.ignored) - 3} more" if len(found.ignored) > 3 else ""
         session.output.notice(f"left behind: {', '.join(found.ignored[:3])}{more}")
@@ -146,12 +150,14 @@ def _tell(session: Session, found: Inspection) -> None:
 def _drawn(spec: DatasetSpec) -> list[Any]:
     splits = [(r.split, f"{r.items:,}", r.classes, size_text(r.bytes), r.duplicates) for r in summary.rows(spec)]
     classes = [(label, *(split.classes[label] for split in spec.splits.values())) for label in spec.labels]
+    shown = [table(("class", *(f"#{name}" for name in spec.splits)), classes)] if classes else []
+    shown += [f"{name}: {summary.balance(split)}" for name, split in spec.splits.items() if split.pixels or split.targets]
     return [
         table(("", spec.name), summary.facts(spec)),
         "",
         table(("split", "#items", "#classes", "#decoded", "#duplicates"), splits),
         "",
-        table(("class", *(f"#{name}" for name in spec.splits)), classes),
+        *shown,
         *(f"Warning: {warning}" for warning in summary.warnings(spec)),
     ]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.contents import Advance, Split, image_digests
 from pipelines.data.folder import File
-from pipelines.data.spec import ImageInput
+from pipelines.data.spec import ImageInput, Task
 from pipelines.data.splits import in_order
 from registry.errors import BadData
 
@@ -44,7 +44,10 @@ class Pair:
 class ArraySource:
     """Splits of image and label arrays; class names are the numbers themselves unless `labels` names them."""
 
+    task: Task = "image-classification"
     target = None
+    targets: tuple[str, ...] = ()
+    mask_values: tuple[int, ...] = ()
     division = None
 
     def __init__(self, pairs: Sequence[Pair], *, labels: tuple[str, ...] | None) -> None:
@@ -71,7 +74,7 @@ class ArraySource:
     def read(self, split: str, advance: Advance) -> Split:
         pair = self._pairs[split]
         images = _as_images(pair.images)
-        targets = _as_labels(pair.labels)
+        targets = self._targets(pair)
         mine = {pair.images.file, pair.labels.file}
         advance(sum(file.size for file in mine if file not in self._told))
         self._told |= mine
@@ -84,9 +87,8 @@ class ArraySource:
             digests=partial(image_digests, images),
         )
 
-    def _check(self, pair: Pair, images: NDArray[np.uint8], targets: NDArray[np.int64]) -> None:
-        if len(images) != len(targets):
-            raise BadData(f"{pair.images.name} holds {len(images)} images, {pair.labels.name} {len(targets)} labels")
+    def _targets(self, pair: Pair) -> NDArray[Any]:
+        targets = _as_labels(pair.labels)
         beyond = np.flatnonzero(targets >= len(self.labels))
         if beyond.size:
             known = f"labels of {self._pairs[self.splits[0]].labels.name}" if self._given is None else "class names given"
@@ -95,6 +97,11 @@ class ArraySource:
                 f"{pair.labels.name}: item {item} has label {targets[item]}, the {known} end at {last}",
                 hint="name every class under 'labels:' in dataset.yaml",
             )
+        return targets
+
+    def _check(self, pair: Pair, images: NDArray[np.uint8], targets: NDArray[Any]) -> None:
+        if len(images) != len(targets):
+            raise BadData(f"{pair.images.name} holds {len(images)} images, {pair.labels.name} {len(targets)} labels")
         height, width, channels = images.shape[1:]
         found = ImageInput(height=height, width=width, channels=channels)
         if self._input is not None and found != self._input:

@@ -88,8 +88,8 @@ def _by_content(dataset: Dataset) -> dict[bytes, list[_Item]]:
     labels = dataset.spec.labels
     for name in dataset.spec.splits:
         split = dataset.split(name)
-        for digest, id_, target in zip(split.digests(), split.items.tolist(), split.targets.tolist(), strict=True):
-            found[digest].append(_Item(id_, name, labels[target]))
+        for digest, id_, answer in zip(split.digests(), split.items.tolist(), split.answers(labels), strict=True):
+            found[digest].append(_Item(id_, name, answer))
     return found
 
 

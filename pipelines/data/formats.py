@@ -1,7 +1,7 @@
 """Which format a folder is in, by the names of its files alone, and the way from a format's name to its reader.
 
 A folder is one dataset in one format. Where it could be two, the person is asked: guessing would make the version depend on
-the guess.
+the guess. Images are of three formats: in folders of their class, with a mask each, or named by a table.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from pipelines.data import idx, image_folders, npz, tables
+from pipelines.data import idx, image_folders, masks, metadata, npz, tables
 from pipelines.data.contents import Divided, Source
 from pipelines.data.folder import File, Folder
 from pipelines.data.memory import Picture
@@ -27,9 +27,10 @@ _CLAIMS: Mapping[Format, Callable[[File], bool]] = MappingProxyType(
         "parquet": tables.claims_parquet,
     }
 )
-_OPEN_ARRAYS: Mapping[Format, Callable[[Sequence[File], Options], Source]] = MappingProxyType(
-    {"idx": idx.open_idx, "npz": npz.open_npz}
+_OPEN: Mapping[Format, Callable[[Sequence[File], Options], Source]] = MappingProxyType(
+    {"idx": idx.open_idx, "npz": npz.open_npz, "masks": masks.open_masks, "metadata": metadata.open_metadata}
 )
+_IN_FOLDERS: tuple[Format, ...] = ("images", "masks", "metadata")
 
 
 def open_source(folder: Folder, options: Options, pictures: dict[str, Picture] | None = None) -> tuple[Format, Source]:
@@ -40,12 +41,12 @@ def open_source(folder: Folder, options: Options, pictures: dict[str, Picture] |
     Raises:
         BadData: no data, data of several formats or in several folders, or a reader refuses them.
     """
-    claimed = {format_: [file for file in folder.files if claims(file)] for format_, claims in _CLAIMS.items()}
+    claimed = _claimed(folder, options)
     format_ = _the_format(folder, claimed, options.format)
     files = claimed[format_]
     if empty := [file.name for file in files if not file.size]:
         raise BadData(f"{empty[0]} is empty (0 bytes)", hint="fetch the file again, or remove it")
-    if format_ != "images":
+    if format_ not in _IN_FOLDERS:
         _check_one_place(files, folder)
     division = Division(
         seed=SEED if options.seed is None else options.seed,
@@ -54,13 +55,30 @@ def open_source(folder: Folder, options: Options, pictures: dict[str, Picture] |
     source: Source
     if format_ == "images":
         source = image_folders.open_images(files, options, pictures)
-    elif format_ in _OPEN_ARRAYS:
-        source = _OPEN_ARRAYS[format_](files, options)
+    elif format_ in _OPEN:
+        source = _OPEN[format_](files, options)
     else:
         return format_, tables.open_tables(files, options, division)
     if lacks_test(source.splits) and division.test_fraction:
         source = Divided(source, division)
     return format_, source
+
+
+def _claimed(folder: Folder, options: Options) -> dict[Format, list[File]]:
+    """The files by the format that they would be data of; images by what stands beside them, or by what was said."""
+    found = {format_: [file for file in folder.files if claims(file)] for format_, claims in _CLAIMS.items()}
+    images, csv = found["images"], found["csv"]
+    said = options.format or (_OF_TASK.get(options.task) if options.task else None)
+    if images and csv and said in (None, "metadata") and (said or all(metadata.names_a_table(file) for file in csv)):
+        found |= {"metadata": [*images, *csv], "images": [], "csv": []}
+    elif images and said in (None, "masks") and (said or masks.are_paired(images)):
+        found |= {"masks": images, "images": []}
+    return found
+
+
+_OF_TASK: Mapping[str, Format] = MappingProxyType(
+    {"image-classification": "images", "semantic-segmentation": "masks", "image-regression": "metadata"}
+)
 
 
 def _the_format(folder: Folder, claimed: Mapping[Format, Sequence[File]], said: Format | None) -> Format:

@@ -1,5 +1,7 @@
 """NumPy archives of images and labels, under the names that Keras, MedMNIST and plain scripts give them.
 
+What the labels are shows in their form: one whole number per item is a class, one per pixel a mask, fractions are a regression.
+
 Pickled objects are never loaded: an archive that needs them could run code on whoever reads the dataset.
 """
 
@@ -15,12 +17,15 @@ from numpy.typing import NDArray
 
 from pipelines.data.arrays import ArraySource, Pair, Stored
 from pipelines.data.folder import File, unreadable
+from pipelines.data.masks import MaskArrays
+from pipelines.data.metadata import ValueArrays
 from pipelines.data.options import Options
+from pipelines.data.spec import Task
 from pipelines.data.splits import TRAIN, split_named
 from registry.errors import BadData
 
 _INPUTS = ("x", "images", "data")
-_TARGETS = {"x": "y", "images": "labels", "data": "target"}
+_TARGETS = {"x": ("y",), "images": ("labels", "masks", "targets"), "data": ("target", "targets")}
 
 
 def claims(file: File) -> bool:
@@ -45,7 +50,21 @@ def open_npz(files: Sequence[File], options: Options) -> ArraySource:
                     hint="name the files train.npz and test.npz",
                 )
             found[pair.split] = pair
-    return ArraySource(list(found.values()), labels=options.labels)
+    pairs = list(found.values())
+    match options.task or _task(pairs[0].labels.read()):
+        case "semantic-segmentation":
+            return MaskArrays(pairs, options)
+        case "image-regression":
+            return ValueArrays(pairs, options)
+    return ArraySource(pairs, labels=options.labels)
+
+
+def _task(targets: NDArray[Any]) -> Task:
+    if targets.ndim == 3 or (targets.ndim == 4 and targets.shape[3] == 1):
+        return "semantic-segmentation"
+    if targets.dtype.kind == "f" and targets.ndim in (1, 2) and (targets != np.floor(targets)).any():
+        return "image-regression"
+    return "image-classification"
 
 
 def _pairs(file: File, *, whole: str) -> Iterator[Pair]:
@@ -55,7 +74,7 @@ def _pairs(file: File, *, whole: str) -> Iterator[Pair]:
     for key, split, word in inputs:
         if word not in _INPUTS:
             continue
-        partner = next((other for other, its, means in inputs if its == split and means == _TARGETS[word]), None)
+        partner = next((other for other, its, means in inputs if its == split and means in _TARGETS[word]), None)
         if partner is None:
             raise BadData(
                 f"{file.name} holds '{key}' and no labels for it; its arrays are {_listed(keys)}",

@@ -23,6 +23,8 @@ project: {project}
 policy: policy.yaml
 """
 _POLICIES = {"cpu": "policy.yaml", "cuda": "policy.production.yaml"}
+_TASKS = ("classification", "segmentation", "regression")
+_ON_CPU, _ON_GPU = "runtime: {device: any}", "runtime: {device: cuda, placement: compute, tf32: false}"
 _WORKFLOWS = ("validate.yml", "gate-and-promote.yml")
 _DATA = ("data", "dataset", "datasets")
 
@@ -42,15 +44,16 @@ class Words:
 @click.option(
     "--device", type=click.Choice(sorted(_POLICIES)), default="cpu", show_default=True, help="Where evaluations count."
 )
+@click.option("--task", type=click.Choice(_TASKS), default=_TASKS[0], show_default=True, help="What the policy is for.")
 @click.option("--workflows/--no-workflows", default=True, show_default=True, help="Also write workflows for GitHub Actions.")
 @click.option("--recipe", is_flag=True, help="Write only recipe.py, a recipe of your own to begin with.")
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def init(device: str, workflows: bool, recipe: bool, force: bool, debug: bool) -> None:
+def init(device: str, task: str, workflows: bool, recipe: bool, force: bool, debug: bool) -> None:
     """Write reg.yaml, policy.yaml and GitHub workflows into the current folder; or, with --recipe, a recipe of your own."""
     folder = Path.cwd()
     words = _found(folder)
-    texts = _recipe() if recipe else _project(words, device=device, workflows=workflows)
+    texts = _recipe() if recipe else _project(words, task=task, device=device, workflows=workflows)
     taken = [name for name in texts if (folder / name).exists()]
     if taken and not force:
         raise UsageError(f"{' and '.join(taken)} already here; nothing was written", hint="reg init --force")
@@ -65,9 +68,16 @@ def _recipe() -> Mapping[str, str]:
     return {"recipe.py": _shipped("pipelines.starter", "recipe.py")}
 
 
-def _project(words: Words, *, device: str, workflows: bool) -> Mapping[str, str]:
-    files = {"reg.yaml": _SETTINGS.format(project=words.project), "policy.yaml": _shipped("pipelines", _POLICIES[device])}
+def _project(words: Words, *, task: str, device: str, workflows: bool) -> Mapping[str, str]:
+    files = {"reg.yaml": _SETTINGS.format(project=words.project), "policy.yaml": _policy(task, device)}
     return files | dict(github_files(words)) if workflows else files
+
+
+def _policy(task: str, device: str) -> str:
+    if task == _TASKS[0]:
+        return _shipped("pipelines", _POLICIES[device])
+    text = _shipped("pipelines", f"policy.{task}.yaml")
+    return text.replace(_ON_CPU, _ON_GPU) if device == "cuda" else text
 
 
 def github_files(words: Words) -> Mapping[str, str]:
