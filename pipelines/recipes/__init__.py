@@ -36,8 +36,8 @@ BUILT_IN: Mapping[str, str] = {
     "tabular-regression": "pipelines.recipes.tabular_regression:RECIPE",
 }
 
-ANY_TASK = "any"
-"""The task of a recipe that takes every dataset."""
+ANY_CLASSIFICATION = "classification"
+"""The task of a recipe that takes images and tables alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ class Recipe(Protocol[ModelOptions, AugmentOptions]):
 
     Attributes:
         name: what `--recipe` calls it.
-        task: the task it solves; a dataset of another task is refused, unless it is ANY_TASK.
+        task: the task it solves; a dataset of another task is refused; ANY_CLASSIFICATION solves each `…-classification`.
         defaults: values of `pipelines.config.TrainConfig` that suit it, at least `batch_size`, `lr` and `weight_decay`.
         steps: optimiser steps that usually suffice; with `epochs: auto` the number of epochs follows from it.
         scores: what the network's output is, as `model.yaml` says it.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.recipes import ANY_TASK, NoOptions, Options, Problem
+from pipelines.recipes import ANY_CLASSIFICATION, NoOptions, Options, Problem
 from pipelines.recipes.classification import Classification
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class BaseRecipe(Classification):
     `epochs` is `auto`), `model_options` (a subclass of `Options`: the settings `model.*`), and `task`, if it is for one only.
     """
 
-    task: ClassVar[str] = ANY_TASK
+    task: ClassVar[str] = ANY_CLASSIFICATION
     defaults: ClassVar[Mapping[str, Any]] = {"batch_size": 64, "lr": 3e-3, "weight_decay": 0.01}
     steps: ClassVar[int] = 2000
     scores: ClassVar[Literal["logits", "probabilities"]] = "logits"
