@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import graph_input
+from pipelines.answers import answers
 from pipelines.data.contents import Split
 from pipelines.data.reading import Dataset
+from pipelines.data.spec import IGNORED
 from pipelines.graph_input import Declared
 from pipelines.model_files import (
     CARD,
@@ -39,7 +41,7 @@ from pipelines.model_files import (
 )
 from pipelines.onnx_export import BATCHES, LARGEST_FILE
 from pipelines.problems import problem_of
-from pipelines.recipes import Problem
+from pipelines.recipes import Problem, ScoresKind
 from pipelines.runtime import Session, open_session
 from registry.card import Words
 from registry.errors import BadData, BadSettings, EnvironmentProblem, MissingDependency
@@ -48,6 +50,7 @@ from registry.records import Pinned
 Kind = Literal["logits", "probabilities"]
 _ITEMS = 512
 _BATCH = 128
+_ERROR = "mean absolute error"
 _FEW = 20  # items whose scores all add up to 1 by accident
 # Operators that leave the meaning of a score as it is.
 _PASSING = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten"})
@@ -69,21 +72,27 @@ class Statement:
 
 @dataclass(frozen=True, kw_only=True)
 class Brought:
-    """A folder that is a model now; `accuracy` and `chance` on `items` items of `split`, fractions."""
+    """A folder that is a model now.
+
+    Attributes:
+        measure: `accuracy` (of a mask: over its labelled pixels, a fraction) or `mean absolute error` (in the targets' units).
+        value, guess: of the model and of the best constant guess, on `items` items of `split`.
+    """
 
     file: ModelFile
     split: str
     items: int
-    accuracy: float
-    chance: float
+    measure: str
+    value: float
+    guess: float
 
     @property
     def doubt(self) -> str | None:
         """Why the model may have been understood wrongly; None where it does better than guessing."""
-        if self.accuracy > self.chance:
+        if self.value < self.guess if self.measure == _ERROR else self.value > self.guess:
             return None
         return (
-            f"it is right on {self.accuracy:.1%} of {self.items} items of '{self.split}', guessing on {self.chance:.1%}: "
+            f"its {self.measure} on {self.items} items of '{self.split}' is {self.value:.4g}, guessing has {self.guess:.4g}: "
             "are scale, layout and the order of the classes what it was trained with?"
         )
 
@@ -128,15 +137,15 @@ def bring(
     problem = problem_of(dataset.spec)
     model = _load(source)
     made = graph_input.steps(graph_input.wanted_by(model), problem, statement.input)
-    output = _output(model, len(problem.labels), statement.output)
+    output = _output(model, problem.scores_shape, statement.output)
     _write(source, model, made, problem, output, folder)
     others = _company(path, source, folder)
     name = "train" if "train" in dataset.spec.splits else next(iter(dataset.spec.splits))
     split = dataset.split(name)
-    items, targets = _some(split)
+    items, targets = _some(split, most=_ITEMS // 16 if problem.answer == "mask" else _ITEMS)
     session = open_session(folder / GRAPH, device="cpu")
-    scores = _run(session, source.name, items, classes=len(problem.labels))
-    kind, known_by = _kind(model, output, scores, statement.scores)
+    scores = _run(session, source.name, items, shape=problem.scores_shape)
+    kind, known_by = _kind(model, output, scores, statement.scores, problem)
     described = ModelFile(
         task=problem.task,
         signature=_signature(session, problem, kind),
@@ -157,9 +166,8 @@ def bring(
         files={name: fact(folder / name) for name in (GRAPH, *others)},
     )
     write_description(folder, described, data=dataset.spec.model_dump(mode="json"))
-    share = np.bincount(targets).max() / len(targets)
-    right = float((scores.argmax(axis=1) == targets).mean())
-    return Brought(file=described, split=name, items=len(items), accuracy=right, chance=float(share))
+    measure, value, guess = _quality(scores, targets, problem)
+    return Brought(file=described, split=name, items=len(items), measure=measure, value=value, guess=guess)
 
 
 def _load(path: Path) -> Any:
@@ -187,7 +195,18 @@ def _load(path: Path) -> Any:
     return model
 
 
-def _output(model: Any, classes: int, wanted: str | None) -> str:
+def _quality(scores: NDArray[Any], targets: NDArray[Any], problem: Problem) -> tuple[str, float, float]:
+    """How good the scores are, in the plainest measure there is, and how good the best constant guess."""
+    if problem.answer == "values":
+        errors, guess = np.abs(scores - targets), np.abs(targets - np.median(targets, axis=0))
+        return _ERROR, float(errors.mean()), float(guess.mean())
+    labelled = targets != IGNORED if problem.answer == "mask" else np.ones(len(targets), dtype=bool)
+    known = targets[labelled].astype(np.int64)
+    right = float((answers(scores, problem.answer)[labelled] == known).mean())
+    return "accuracy", right, float(np.bincount(known).max() / len(known))
+
+
+def _output(model: Any, shape: tuple[int, ...], wanted: str | None) -> str:
     """The name of the output that has the scores."""
     outputs = {one.name: one.type for one in model.graph.output}
     if wanted is not None:
@@ -195,7 +214,7 @@ def _output(model: Any, classes: int, wanted: str | None) -> str:
             raise BadSettings(f"the graph has no output '{wanted}'", hint=f"--output {next(iter(outputs))}")
         return wanted
     tensors = {name: type_.tensor_type for name, type_ in outputs.items() if type_.HasField("tensor_type")}
-    fitting = [name for name, tensor in tensors.items() if tensor.elem_type in _floats() and _may_be(tensor, classes)]
+    fitting = [name for name, tensor in tensors.items() if tensor.elem_type in _floats() and _may_be(tensor, shape)]
     if "scores" in fitting or len(fitting) == 1:
         return "scores" if "scores" in fitting else fitting[0]
     if not fitting and any(not type_.HasField("tensor_type") for type_ in outputs.values()):
@@ -204,7 +223,7 @@ def _output(model: Any, classes: int, wanted: str | None) -> str:
         )
     if not fitting:
         shown = ", ".join(f"{name}{_sizes(tensor)}" for name, tensor in tensors.items())
-        raise BadData(f"no output of the graph can be {classes} scores per item, one per class of the dataset: {shown}")
+        raise BadData(f"no output of the graph can be scores of shape {list(shape)} per item, as the dataset wants: {shown}")
     raise BadSettings(
         f"{len(fitting)} outputs of the graph could be the scores: {', '.join(fitting)}", hint=f"--output {fitting[0]}"
     )
@@ -216,9 +235,11 @@ def _floats() -> set[int]:
     return {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
 
 
-def _may_be(tensor: Any, classes: int) -> bool:
+def _may_be(tensor: Any, shape: tuple[int, ...]) -> bool:
     sizes = [size.dim_value if size.HasField("dim_value") else None for size in tensor.shape.dim]
-    return not tensor.HasField("shape") or (len(sizes) == 2 and sizes[1] in (None, 0, classes))
+    if not tensor.HasField("shape"):
+        return True
+    return len(sizes) == len(shape) + 1 and all(got in (None, 0, want) for got, want in zip(sizes[1:], shape, strict=True))
 
 
 def _sizes(tensor: Any) -> list[object]:
@@ -262,12 +283,12 @@ def _company(path: Path, source: Path, folder: Path) -> list[str]:
     return kept
 
 
-def _some(split: Split) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    places = np.unique(np.linspace(0, len(split) - 1, num=min(_ITEMS, len(split)), dtype=np.int64))
+def _some(split: Split, *, most: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    places = np.unique(np.linspace(0, len(split) - 1, num=min(most, len(split)), dtype=np.int64))
     return np.ascontiguousarray(split.inputs[places]), split.targets[places]
 
 
-def _run(session: Session, name: str, items: NDArray[Any], *, classes: int) -> NDArray[np.float32]:
+def _run(session: Session, name: str, items: NDArray[Any], *, shape: tuple[int, ...]) -> NDArray[np.float32]:
     batches = [np.take(items, range(size), axis=0, mode="wrap") for size in BATCHES]
     batches += [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
     found = []
@@ -276,20 +297,26 @@ def _run(session: Session, name: str, items: NDArray[Any], *, classes: int) -> N
             scores = session.run(np.ascontiguousarray(batch))
         except EnvironmentProblem as exc:
             raise BadData(f"{name} does not run on a batch of {len(batch)}: {exc.message}") from exc
-        if scores.shape != (len(batch), classes):
+        if scores.shape != (len(batch), *shape):
             raise BadData(
-                f"{name} gives scores of shape {list(scores.shape)} for {len(batch)} items, "
-                f"[{len(batch)}, {classes}] is needed: one for each of the dataset's {classes} classes"
+                f"{name} gives scores of shape {list(scores.shape)} for {len(batch)} items, {[len(batch), *shape]} is needed"
             )
         found.append(scores)
     scores = np.concatenate(found[len(BATCHES) :])
-    if not np.isfinite(scores).all():
-        raise BadData(f"{name} gives scores that are not finite on {int((~np.isfinite(scores)).any(axis=1).sum())} items")
+    broken = ~np.isfinite(scores.reshape(len(scores), -1)).all(axis=1)
+    if broken.any():
+        raise BadData(f"{name} gives scores that are not finite on {int(broken.sum())} items")
     return scores
 
 
-def _kind(model: Any, output: str, scores: NDArray[np.float32], declared: Kind | None) -> tuple[Kind, str]:
+def _kind(
+    model: Any, output: str, scores: NDArray[np.float32], declared: Kind | None, problem: Problem
+) -> tuple[ScoresKind, str]:
     """What the scores are, and how that is known: the graph's last operator, else the scores themselves, else a person."""
+    if problem.answer == "values":
+        if declared is not None:
+            raise BadSettings(f"the dataset's targets are numbers, so the scores are no {declared}", hint="leave --scores out")
+        return "values", f"the dataset's targets are numbers: {', '.join(problem.targets)}"
     operator = _last_operator(model, output)
     add_up = bool((scores >= 0).all() and (np.abs(scores.sum(axis=1, dtype=np.float64) - 1) <= 1e-3).all())
     if declared is not None:
@@ -316,10 +343,12 @@ def _last_operator(model: Any, output: str) -> str | None:
     return str(node.op_type) if node is not None else None
 
 
-def _signature(session: Session, problem: Problem, kind: Kind) -> Signature:
+def _signature(session: Session, problem: Problem, kind: ScoresKind) -> Signature:
     taken = Port(name=session.input, dtype=str(session.dtype), shape=("batch", *problem.input_shape))
-    given = ScoresPort(name=session.output, dtype="float32", shape=("batch", len(problem.labels)), kind=kind)
-    return Signature(inputs=(taken,), outputs=(given,), labels=problem.labels, features=problem.features)
+    given = ScoresPort(name=session.output, dtype="float32", shape=("batch", *problem.scores_shape), kind=kind)
+    return Signature(
+        inputs=(taken,), outputs=(given,), labels=problem.labels, targets=problem.targets, features=problem.features
+    )
 
 
 def _digest(path: Path) -> str:

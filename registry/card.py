@@ -259,6 +259,8 @@ def _training_data(card: Card) -> list[str]:
     if labels:
         more = f", … ({len(labels)})" if len(labels) > _CLASSES_SHOWN else ""
         rows.append(("classes", ", ".join(labels[:_CLASSES_SHOWN]) + more))
+    if targets := [str(target) for target in _sequence(signature.get("targets"))]:
+        rows.append(("predicts", ", ".join(targets)))
     if columns := [str(one.get("name")) for one in _sequence(signature.get("features")) if isinstance(one, Mapping)]:
         rows.append(("columns", ", ".join(columns)))
     return _table(("", ""), rows)

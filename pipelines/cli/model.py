@@ -94,13 +94,14 @@ def push(session: Session, path: Path, reference: Reference, name: str, words: W
         ("checked", f"on batches of 1, 2 and 7 items of {dataset}"),
         ("before it", "; then ".join(source.before) or "nothing: it takes the items as they are stored"),
         ("scores", f"{found.file.scores}: {source.scores_known_by}"),
-        ("accuracy", f"{found.accuracy:.4f} on {found.items} items of '{found.split}' (guessing {found.chance:.4f})"),
+        (found.measure, f"{found.value:.4f} on {found.items} items of '{found.split}' (guessing {found.guess:.4f})"),
     ]
     data = {
         **version_data(done.version),
         "model": found.file.model_dump(mode="json"),
-        "accuracy": found.accuracy,
-        "chance": found.chance,
+        "measure": found.measure,
+        "value": found.value,
+        "guess": found.guess,
         "run": done.run_url,
     }
     session.output.result(data, table(("", str(done.version)), rows))

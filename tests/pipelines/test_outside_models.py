@@ -22,6 +22,7 @@ from registry.records import Pinned
 from tests.pipelines.data_files import publish, write_text
 from tests.pipelines.digits_model import digits, linear
 from tests.pipelines.own_code import digits_dataset, export
+from tests.pipelines.task_samples import write_diabetes, write_scenes
 
 PINNED = Pinned(reference="local/reg/digits:v0", digest="md5:" + "d" * 32)
 
@@ -171,7 +172,7 @@ def test_one_of_several_outputs_is_chosen(tmp_path: Path, dataset: Dataset) -> N
         ({}, {"scale": 1.0, "layout": "flat"}, "layout flat does not fit", "--layout nchw"),
         ({}, {"mean": (0.1, 0.2)}, "--mean has 2 values, the images have 1 channels", "--mean 0.5"),
         ({}, {"deviation": (0.0,)}, "a deviation is above 0", "--std 0.5"),
-        ({"classes": 9}, {"scale": 1.0}, r"10 scores per item, one per class of the dataset: output\['n', 9\]", None),
+        ({"classes": 9}, {"scale": 1.0}, r"scores of shape \[10\] per item, as the dataset wants: output\['n', 9\]", None),
         ({"ending": "Sigmoid"}, {"scale": 1.0}, "what they are cannot be seen", "--scores logits"),
         ({"dtype": TensorProto.INT64}, {}, "takes int64", None),
     ],
@@ -266,6 +267,47 @@ def test_a_graph_of_a_tables_columns_takes_them_as_they_are(tmp_path: Path, dtyp
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
     found = brought(tmp_path / "m.onnx", tmp_path / "model", table)
-    assert (found.accuracy, found.file.signature.inputs[0].dtype) == (1.0, "float32")
+    assert (found.value, found.file.signature.inputs[0].dtype) == (1.0, "float32")
     with pytest.raises(BadSettings, match="are for images"):
         brought(tmp_path / "m.onnx", tmp_path / "again", table, input={"scale": 1.0})
+
+
+def save_graph(path: Path, nodes: list[Any], taken: Any, given: Any, **constants: Any) -> Path:
+    values = [onnx.numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "elsewhere", [taken], [given], values)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def test_a_graph_that_gives_a_class_for_each_pixel_is_brought(tmp_path: Path) -> None:
+    scenes = inspect(write_scenes(tmp_path / "data", train=16, test=4), Options())
+    dataset = load(publish(scenes, tmp_path / "artifact"))
+    # Dark ink is above 216, light ink above 110: a score per class that is largest in its range.
+    nodes = [
+        helper.make_node("Mul", ["image", "slope"], ["sloped"]),
+        helper.make_node("Sub", ["sloped", "bias"], ["masks"]),
+    ]
+    taken = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, 12, 14])
+    given = helper.make_tensor_value_info("masks", TensorProto.FLOAT, ["n", 3, 12, 14])
+    slope, bias = np.reshape([0, 1, 2], (1, 3, 1, 1)), np.reshape([0, 110, 110 + 216], (1, 3, 1, 1))
+    graph = save_graph(tmp_path / "m.onnx", nodes, taken, given, slope=slope, bias=bias)
+    found = brought(graph, tmp_path / "model", dataset, input={"scale": 1.0})
+    assert (found.file.scores, found.file.signature.outputs[0].shape) == ("logits", ("batch", 3, 12, 14))
+    assert (found.measure, found.value > 0.99 > found.guess, found.doubt) == ("accuracy", True, None)
+
+
+def test_a_graph_that_gives_numbers_is_brought(tmp_path: Path) -> None:
+    write_diabetes(tmp_path / "data")
+    table = inspect(tmp_path / "data", Options(name="diabetes", target="target", task="tabular-regression"))
+    dataset = load(publish(table, tmp_path / "artifact"))
+    train = dataset.split("train")
+    weights, *_ = np.linalg.lstsq(np.c_[train.inputs, np.ones(len(train))], train.targets, rcond=None)
+    nodes = [helper.make_node("MatMul", ["row", "w"], ["product"]), helper.make_node("Add", ["product", "b"], ["y"])]
+    taken = helper.make_tensor_value_info("row", TensorProto.FLOAT, ["n", 10])
+    given = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1])
+    graph = save_graph(tmp_path / "m.onnx", nodes, taken, given, w=weights[:-1], b=weights[-1])
+    found = brought(graph, tmp_path / "model", dataset)
+    assert (found.file.scores, found.file.signature.targets, found.file.labels) == ("values", ("target",), ())
+    assert (found.measure, found.value < found.guess, found.doubt) == ("mean absolute error", True, None)
+    with pytest.raises(BadSettings, match="targets are numbers, so the scores are no logits"):
+        brought(graph, tmp_path / "again", dataset, scores="logits")
