@@ -99,7 +99,7 @@ def _recipe(given: Mapping[str, _Given], *, task: str) -> tuple[str, AnyRecipe]:
     if not isinstance(name, str):
         raise BadSettings(f"{origin}: recipe is {name!r}, a text was expected", hint=f"--recipe {task}")
     recipe = recipes.find(name)
-    if recipe.task != task:
+    if recipe.task != task and not task.endswith(f"-{recipe.task}"):
         raise BadSettings(f"{origin}: recipe '{name}' solves {recipe.task}, the dataset's task is {task}")
     return name, recipe
 

@@ -18,6 +18,7 @@ from pipelines.data.contents import Split
 from pipelines.data.reading import Dataset, load
 from pipelines.job import Job, Progress, open_job
 from pipelines.model_files import ModelFile, read_model
+from pipelines.own_metrics import OwnMetric
 from pipelines.parity import parities
 from pipelines.problems import problem_of
 from pipelines.runtime import Session, open_session
@@ -35,7 +36,7 @@ class Plan:
     """What to evaluate, pinned.
 
     `batches` are the sizes at which two models are timed against each other; `latency_seconds` is the time to spend on the
-    latency of each model alone, per batch size.
+    latency of each model alone, per batch size. `own` are metrics of the user's own.
     """
 
     model: Version
@@ -47,6 +48,7 @@ class Plan:
     tf32: bool = False
     batches: tuple[int, ...] = (1,)
     latency_seconds: float = 1.0
+    own: tuple[OwnMetric, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +170,7 @@ def _evaluate(
                 answer=problem_of(dataset.spec).answer,
             ),
             facts=split.facts,
+            own=plan.own,
             latency_seconds=plan.latency_seconds,
             on_progress=advance,
         )
@@ -185,6 +188,7 @@ def _evaluate(
                 "against_digest": str(other.digest) if other else None,
                 "device": runtime.device,
                 "fingerprint": runtime.fingerprint,
+                **({"own_metrics": {metric.name: metric.source for metric in plan.own}} if plan.own else {}),
                 **dict(islice(((name, metric.value) for name, metric in done.evaluation.metrics.items()), _LABELLED)),
             },
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import wandb
@@ -38,10 +38,22 @@ class Job:
     def url(self) -> str:
         return self._run.url
 
+    @property
+    def entity(self) -> str:
+        return self._run.fact.entity
+
     def take(self, version: Version) -> Path:
         """Record the version as an input and return the folder with its files (never change them)."""
         self._run.use(version)
         return self._backend.download(version)
+
+    def log_lines(self, text: str) -> None:
+        """Append to the run's log what a program printed."""
+        self._run.log_lines(text)
+
+    def end_with(self, exit_code: int) -> None:
+        """What the run ends with when the block ends; anything but 0 marks it failed."""
+        self._run.exit_code = exit_code
 
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         self._run.log(values, step=step)
@@ -143,10 +155,15 @@ class Job:
 
 @contextmanager
 def open_job(
-    backend: Backend, *, job_type: str, name: str | None = None, config: Mapping[str, Any] | None = None
+    backend: Backend,
+    *,
+    job_type: str,
+    name: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    writers: Literal["one", "several"] = "one",
 ) -> Iterator[Job]:
-    """Open the run of a stage; it is marked failed when the block raises."""
-    with backend.run(job_type=job_type, name=name, config=config) as run:
+    """Open the run of a stage; it is marked failed when the block raises. `writers`: see `registry.backend.Backend.run`."""
+    with backend.run(job_type=job_type, name=name, config=config, writers=writers) as run:
         yield Job(backend=backend, run=run)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,14 +23,15 @@ from pydantic import ValidationError
 from pipelines import onnx_export
 from pipelines.config import TrainConfig
 from pipelines.onnx_export import Parity
-from pipelines.recipes import Feature, Problem, ScoresKind, find
+from pipelines.recipes import Feature, Problem, ScoresKind, find, sources
+from registry.card import Words, card_of, markdown
 from registry.errors import BadData
 from registry.records import Fact, Pinned
 
 if TYPE_CHECKING:
     from pipelines.training import Trained
 
-DESCRIPTION, GRAPH, WEIGHTS = "model.yaml", "model.onnx", "model.safetensors"
+DESCRIPTION, GRAPH, WEIGHTS, CARD = "model.yaml", "model.onnx", "model.safetensors", "MODEL_CARD.md"
 
 _PACKAGES = (
     *("reg-lifecycle", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu"),
@@ -97,17 +98,36 @@ class FileFact(Fact):
     sha256: str
 
 
+class Source(Fact):
+    """A graph that was made elsewhere: the file as it came, what was put in front of it, and how its scores were understood.
+
+    `before` says in words what happens to an item before the graph as it came sees it, in this order; empty when nothing does.
+    `scores_known_by` says how it is known whether the scores are logits or probabilities.
+    """
+
+    file: str
+    bytes: int
+    sha256: str
+    producer: str
+    opset: int
+    before: tuple[str, ...] = ()
+    output: str
+    scores_known_by: str
+
+
 class ModelFile(Fact):
-    """`model.yaml`."""
+    """`model.yaml`. What is not known of a model made elsewhere is None; that one has a `source` instead."""
 
     schema_version: Literal[1] = 1
     task: str
-    recipe: str
+    recipe: str | None = None
     signature: Signature
     dataset: Pinned
-    config: dict[str, Any]
-    training: Training
-    parity: Parity
+    config: dict[str, Any] | None = None
+    training: Training | None = None
+    parity: Parity | None = None
+    source: Source | None = None
+    card: Words | None = None
     code: Code
     packages: dict[str, str]
     files: dict[str, FileFact]
@@ -122,6 +142,15 @@ class ModelFile(Fact):
         return self.signature.scores
 
 
+class TrainedModelFile(ModelFile):
+    """The `model.yaml` of a model that `reg train` made: all of its making is known."""
+
+    recipe: str
+    config: dict[str, Any]
+    training: Training
+    parity: Parity
+
+
 def write_model(
     folder: Path,
     trained: Trained,
@@ -132,7 +161,9 @@ def write_model(
     samples: NDArray[Any],
     git_commit: str | None,
     git_dirty: bool | None,
-) -> ModelFile:
+    card: Words | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> TrainedModelFile:
     """Export a trained network and fill a folder with the files of a model artifact.
 
     Args:
@@ -140,6 +171,8 @@ def write_model(
         dataset: the version it was trained on.
         samples: real items for the proof of the graph; see `pipelines.onnx_export.export`.
         git_commit, git_dirty: the code that trained it; None where there is no git.
+        card: what people say about the model.
+        data: the content of the dataset's description, for the card.
     Raises:
         ParityFailed, BadSettings, EnvironmentProblem, MissingDependency: from the export.
     """
@@ -149,12 +182,14 @@ def write_model(
     (folder / DESCRIPTION).unlink(missing_ok=True)
     parity = onnx_export.export(trained.network, problem, folder / GRAPH, items=samples)
     save_file({name: tensor.contiguous() for name, tensor in trained.network.state_dict().items()}, folder / WEIGHTS)
-    description = ModelFile(
+    recipe = find(config.recipe)
+    source = sources.keep(recipe, folder)
+    description = TrainedModelFile(
         task=problem.task,
-        recipe=config.recipe,
-        signature=_signature(problem, scores=find(config.recipe).scores),
+        recipe=sources.label(config.recipe),
+        signature=_signature(problem, scores=recipe.scores),
         dataset=dataset,
-        config=config.model_dump(mode="json"),
+        config={**config.model_dump(mode="json"), "recipe": sources.label(config.recipe)},
         training=Training(
             epochs=trained.epochs,
             best_epoch=trained.best_epoch,
@@ -168,16 +203,23 @@ def write_model(
             amp=trained.amp,
         ),
         parity=parity,
+        card=card,
         code=Code(commit=git_commit, dirty=git_dirty),
-        packages={"python": platform.python_version(), **_versions(_PACKAGES)},
-        files={name: _fact(folder / name) for name in (GRAPH, WEIGHTS)},
+        packages={"python": platform.python_version(), **versions(_PACKAGES)},
+        files={name: fact(folder / name) for name in (GRAPH, WEIGHTS, *source)},
     )
+    write_description(folder, description, data=data)
+    return description
+
+
+def write_description(folder: Path, description: ModelFile, *, data: Mapping[str, Any] | None = None) -> None:
+    """Write `model.yaml`, the last file of the folder, and beside it the card that a person reads."""
     content = description.model_dump(mode="json")
     if not description.signature.targets:
         del content["signature"]["targets"]
     text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True, width=128)
+    (folder / CARD).write_text(markdown(card_of(content, data)), encoding="utf-8")
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
-    return description
 
 
 def read_model(folder: Path) -> ModelFile:
@@ -196,7 +238,8 @@ def read_model(folder: Path) -> ModelFile:
     if isinstance(content, dict) and isinstance(version := content.get("schema_version"), int) and version > 1:
         raise BadData(f"{path} has schema_version {version}, this reg reads 1", hint="pip install --upgrade reg-lifecycle")
     try:
-        description = ModelFile.model_validate(content)
+        is_trained = isinstance(content, dict) and content.get("training") is not None
+        description = (TrainedModelFile if is_trained else ModelFile).model_validate(content)
     except ValidationError as exc:
         first = exc.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -204,7 +247,7 @@ def read_model(folder: Path) -> ModelFile:
     for name, expected in description.files.items():
         if not (folder / name).is_file():
             raise BadData(f"{folder} is incomplete: {name} is missing")
-        got = _fact(folder / name)
+        got = fact(folder / name)
         if got != expected:
             raise BadData(
                 f"{folder / name} is not the file that {DESCRIPTION} describes: {got.bytes} bytes of {expected.bytes}, "
@@ -223,7 +266,8 @@ def _signature(problem: Problem, *, scores: ScoresKind) -> Signature:
     )
 
 
-def _versions(packages: Sequence[str]) -> dict[str, str]:
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """The versions of those that are installed."""
     found: dict[str, str] = {}
     for name in packages:
         try:
@@ -233,6 +277,7 @@ def _versions(packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _fact(path: Path) -> FileFact:
+def fact(path: Path) -> FileFact:
+    """Size and digest of a file."""
     with path.open("rb") as file:
         return FileFact(bytes=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())

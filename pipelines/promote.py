@@ -9,13 +9,14 @@ from __future__ import annotations
 from pipelines import evaluate
 from pipelines.evaluate import Plan
 from pipelines.job import Progress
+from pipelines.own_metrics import OwnMetric
 from registry.backend import Backend
 from registry.gathering import Evaluate
 from registry.questions import Question
 
 
-def evaluator(backend: Backend, *, progress: Progress) -> Evaluate:
-    """Makes the evaluations that a question needs."""
+def evaluator(backend: Backend, *, progress: Progress, own: tuple[OwnMetric, ...] = ()) -> Evaluate:
+    """Makes the evaluations that a question needs, with these metrics of the user's own."""
 
     def make(question: Question) -> None:
         runtime = question.policy.runtime
@@ -29,6 +30,7 @@ def evaluator(backend: Backend, *, progress: Progress) -> Evaluate:
             tf32=runtime.tf32,
             batches=question.policy.timed_batches or (1,),
             # Where no check reads a latency, a glance for the record is enough.
+            own=own,
             latency_seconds=2.0 if any(check.quantile is not None for check in question.policy.checks) else 0.2,
         )
         evaluate.run(backend, plan, progress=progress)

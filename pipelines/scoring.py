@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import metrics, running
+from pipelines import metrics, own_metrics, running
 from pipelines.metrics import Report
+from pipelines.own_metrics import OwnMetric
 from pipelines.recipes import ScoresKind
 from pipelines.regression import Values, score_values
 from pipelines.running import Progress, Scorer, check_finite, checked_ids
@@ -254,6 +255,7 @@ def evaluate(
     timings: Timings | None = None,
     parity: tuple[Parity, ...] | None = None,
     facts: Mapping[str, NDArray[Any]] | None = None,
+    own: Sequence[OwnMetric] = (),
     on_progress: Progress | None = None,
 ) -> Evaluated:
     """Score, measure, time, and write the folder of an `evaluation` artifact.
@@ -264,6 +266,7 @@ def evaluate(
         against, timings: the other model and the samples of `time_against`; both or neither.
         parity: how far the scores are from those of the trained network; see `pipelines.parity`.
         facts: what is known about the items, one value each; a name that predictions.parquet uses itself becomes `name_`.
+        own: metrics of the user's own.
     Raises:
         BadData: see `score`.
     """
@@ -274,6 +277,18 @@ def evaluate(
     found = {**report.metrics, "bytes": _count(session.model.stat().st_size, unit="bytes")}
     if kind == "probabilities" and isinstance(predictions, Predictions):
         found["nll_clipped"] = _count(predictions.clipped, unit="items")
+    columns = predictions.columns()
+    for name, values in (facts or {}).items():
+        columns[name if name not in columns else f"{name}_"] = values
+    of_items: dict[str, NDArray[Any]] = {}
+    for metric in own:
+        if metric.name in found:
+            raise BadData(
+                f"there is a metric '{metric.name}' already", hint=f"call the function of {metric.file} something else"
+            )
+        found[metric.name], per_item = own_metrics.measure(metric, columns)
+        if per_item is not None:
+            of_items[metric.name] = per_item
     evaluation = Evaluation(
         model=model,
         dataset=dataset,
@@ -285,10 +300,8 @@ def evaluate(
         omitted=report.omitted,
         parity=parity,
     )
-    columns = predictions.columns()
-    for name, values in (facts or {}).items():
-        columns[name if name not in columns else f"{name}_"] = values
-    write_evaluation(folder, evaluation, columns, timings.columns() if timings is not None else None)
+    write_evaluation(folder, evaluation, columns | of_items, timings.columns() if timings is not None else None)
+    own_metrics.keep(own, folder)
     return Evaluated(folder=folder, evaluation=evaluation, predictions=predictions)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import requests
 import wandb
@@ -268,9 +268,19 @@ class Backend:
     # Writing
 
     @contextmanager
-    def run(self, *, job_type: str, name: str | None = None, config: Mapping[str, Any] | None = None) -> Iterator[Run]:
+    def run(
+        self,
+        *,
+        job_type: str,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        writers: Literal["one", "several"] = "one",
+    ) -> Iterator[Run]:
         """One W&B run for the time of the block: finished, or failed when the block raises.
 
+        Args:
+            writers: `several` lets another process write to the same run meanwhile (the SDK's shared mode): what this one sends
+                is merged into the run instead of replacing what it holds, and the files about the machine are the other's.
         Raises:
             Unreachable: the server went away while the run was being written.
         """
@@ -282,12 +292,13 @@ class Backend:
                 name=name,
                 config=dict(config or {}),
                 reinit="create_new",
-                settings=wandb.Settings(disable_job_creation=True),
+                settings=_settings(writers),
             )
         exit_code = 1
         try:
-            yield Run(sdk=sdk, backend=self)
-            exit_code = 0
+            run = Run(sdk=sdk, backend=self)
+            yield run
+            exit_code = run.exit_code
         except KeyboardInterrupt:
             exit_code = 130
             raise
@@ -332,6 +343,7 @@ class Run:
     def __init__(self, *, sdk: Any, backend: Backend) -> None:
         self.sdk = sdk
         self._backend = backend
+        self.exit_code = 0  # what the run ends with, unless an exception does it
         self.webhook = backend.settings.webhook
         self.undelivered: list[str] = []
 
@@ -360,6 +372,10 @@ class Run:
         """
         self._backend.check_alive()
         self.sdk.log(dict(values), step=step)
+
+    def log_lines(self, text: str) -> None:
+        """Append to the run's log what a program printed."""
+        self.sdk.write_logs(text)
 
     def summarise(self, values: Mapping[str, Any]) -> None:
         """Set the run's headline values."""
@@ -440,6 +456,19 @@ class Run:
     @property
     def url(self) -> str:
         return str(self.sdk.url or "")
+
+
+def _settings(writers: Literal["one", "several"]) -> Any:
+    if writers == "one":
+        return wandb.Settings(disable_job_creation=True)
+    return wandb.Settings(
+        disable_job_creation=True,
+        mode="shared",
+        x_label="reg",
+        x_primary=False,
+        x_stats_track_process_tree=True,
+        console="off",
+    )
 
 
 def _version(artifact: Any) -> Version:

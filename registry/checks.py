@@ -158,6 +158,11 @@ class BaseCheck(Section):
         min_length=1,
         description="A metric of evaluation.json: accuracy, nll, f1_macro, roc_auc, ece, bytes, latency_ms.p95, or your own.",
     )
+    source: str | None = Field(
+        default=None,
+        pattern=r"^sha256:[0-9a-f]{64}$",
+        description="For a metric of your own: the digest of the file that must have computed it, as `reg evaluate` shows it.",
+    )
     severity: Literal["error", "warn"] = Field(default="error", description="warn reports and never blocks.")
     batch: Annotated[Count, Field(ge=1)] | None = Field(
         default=None, description="Batch size of a latency; other metrics have none."

@@ -18,6 +18,9 @@ from registry.settings import CLOUD, Settings
 if TYPE_CHECKING:
     from registry.backend import Backend
 
+STAGE_RUN = "REG_STAGE_RUN"
+"""Names the run that a script of `reg exec` joins, so that a `reg` inside the script does not join it too."""
+
 # A server on this machine answers or is gone: waiting minutes for it, as the SDK would for a cloud, helps nobody.
 _LOCAL_PATIENCE = {
     "WANDB_X_GRAPHQL_RETRY_MAX": "3",
@@ -58,6 +61,10 @@ def environment(settings: Settings, embedded: EmbeddedServer | None) -> Iterator
     # This names the SDK's own process. One that is running was told to go elsewhere, and ours ends with this connection.
     os.environ.pop("WANDB_SERVICE", None)
     before = dict(os.environ)
+    if os.environ.get(STAGE_RUN, "") == os.environ.get("WANDB_RUN_ID"):
+        # We are a command of a script that `reg exec` runs: its run is the script's, ours is another.
+        for name in ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_X_UPDATE_FINISH_STATE", "WANDB_X_DISABLE_STATS"):
+            os.environ.pop(name, None)
     os.environ.pop("WANDB_ENTITY", None)  # one that was meant for another server would name nobody on this one
     for name in [name for name, value in before.items() if name.startswith("WANDB_") and not value]:
         os.environ.pop(name, None)  # set to nothing, as CI does with a variable it does not have

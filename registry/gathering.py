@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from registry import evidence
@@ -42,13 +42,15 @@ def gather(backend: Backend, question: Question, evaluate: Evaluate | None) -> t
         evaluate(question)
         found = _matching(backend, question)
     if found is None:
+        own = "".join(f" --metric FILE.py:{name}" for name in question.own_metrics)
         device = question.policy.runtime.device
         against = f" --against {question.baseline.origin}" if question.baseline else ""
         raise EvidenceMissing(
             f"no evaluation of '{question.candidate}'"
             + (f" and '{question.baseline.origin}'" if question.baseline else "")
             + f" on {question.dataset} ({question.split}) with device {device} and one runtime",
-            hint=f"reg evaluate {question.candidate.origin}{against} --dataset {question.dataset.origin} --device {device}",
+            hint=f"reg evaluate {question.candidate.origin}{against} --dataset {question.dataset.origin}"
+            f" --device {device}{own}",
         )
     return found
 
@@ -84,8 +86,16 @@ def _evaluations(backend: Backend, question: Question, model: Version) -> list[V
         if output.type == "evaluation"
         and all(output.metadata.get(key) == value for key, value in wanted.items())
         and device in ("any", output.metadata.get("device"))
+        and question.own_metrics.items() <= _own_metrics(output).items()
     ]
-    return sorted({v.id: v for v in found}.values(), key=lambda v: (v.created_at, v.index), reverse=True)
+    newest = sorted({v.id: v for v in found}.values(), key=lambda v: (v.created_at, v.index), reverse=True)
+    # A later evaluation without a metric of somebody's own must not hide an earlier one that has it.
+    return sorted(newest, key=lambda v: -sum(check.metric in _own_metrics(v) for check in question.policy.checks))
+
+
+def _own_metrics(evaluation: Version) -> Mapping[str, object]:
+    found = evaluation.metadata.get("own_metrics")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _read(backend: Backend, version: Version) -> Answer:

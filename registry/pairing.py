@@ -134,6 +134,18 @@ class Scores:
             raise Unanswerable(f"{name} of the {self.role} is {metrics[name].value}, not a number to decide on")
         return metrics[name]
 
+    def vouch(self, name: str, source: str | None) -> None:
+        """Make sure that a metric was computed by the code that a check names; None names none.
+
+        Raises:
+            Unanswerable: other code did, or the metric does not say.
+        """
+        if source is not None and self.metric(name).source != source:
+            raise Unanswerable(
+                f"{name} of the {self.role} was computed by {self.metric(name).source or 'code that is not on record'},"
+                f" the policy wants {source}"
+            )
+
     def values(self, name: str) -> Array:
         """The per-item values that a metric is the mean of: bool for correctness, float64 for means; in the evidence's order.
 
@@ -256,7 +268,7 @@ class Pair:
     def metrics(self, name: str) -> tuple[Metric, Metric]:
         """One metric of both, known to mean the same."""
         candidate, baseline = self.candidate.metric(name), self.baseline.metric(name)
-        for fact in ("kind", "direction", "unit", "column"):
+        for fact in ("kind", "direction", "unit", "column", "source"):
             one, other = getattr(candidate, fact), getattr(baseline, fact)
             if one != other:
                 raise Unanswerable(f"{name} has {fact} '{one}' in the candidate's evaluation and '{other}' in the baseline's")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from registry.backend import Backend
 from registry.errors import NotFound
@@ -15,7 +16,8 @@ from registry.references import Reference, parse
 class Question:
     """May `candidate` take the place of `baseline` at `target`? `baseline` None means provably nobody holds it.
 
-    `held` are those of the aliases that the policy wants the candidate to hold which it does hold.
+    `held` are those of the aliases that the policy wants the candidate to hold which it does hold. `own_metrics` are those of
+    the asker's own that the evidence must have, with the digests of their code.
     """
 
     policy: Policy
@@ -25,6 +27,7 @@ class Question:
     dataset: Version
     split: str
     held: tuple[str, ...] = ()
+    own_metrics: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def already_answered(self) -> bool:
@@ -32,9 +35,11 @@ class Question:
         return self.baseline is not None and self.baseline.origin == self.candidate.origin
 
 
-def ask(backend: Backend, reference: Reference, policy: Policy) -> Question:
+def ask(backend: Backend, reference: Reference, policy: Policy, *, own_metrics: Mapping[str, str] | None = None) -> Question:
     """Pin down everything the policy leaves open.
 
+    Args:
+        own_metrics: see `Question`.
     Raises:
         NotFound: candidate, registry or dataset do not exist; or no dataset is named and lineage knows none.
     """
@@ -48,6 +53,7 @@ def ask(backend: Backend, reference: Reference, policy: Policy) -> Question:
         dataset=_dataset(backend, candidate, policy),
         split=policy.data.split,
         held=tuple(alias for alias in policy.candidate.holds if _holds(backend, candidate, target, alias)),
+        own_metrics=own_metrics or {},
     )
 
 

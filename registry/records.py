@@ -120,6 +120,7 @@ class Metric(Fact):
     `kind` says how two models are compared on it: `correctness` and `mean` from the per-item column `column` of
     predictions.parquet, `corpus` (F1, AUC) by resampling items and computing `formula` again (a name in
     `registry.corpus.FORMULAS`; None: the metric's own name), `system` (latency, bytes) without items.
+    `source` is the digest of the code that computed a metric of the user's own, `sha256:<hex>`; None for those of `reg`.
     `interval` is the two-sided 95 % interval, `chance` the value of guessing; both None where they mean nothing.
     """
 
@@ -130,6 +131,7 @@ class Metric(Fact):
     n: int
     column: str | None = None
     formula: str | None = None
+    source: str | None = None
     interval: tuple[float, float] | None = None
     chance: float | None = None
 

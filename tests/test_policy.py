@@ -65,6 +65,7 @@ def test_the_defaults_are_part_of_the_meaning_of_a_digest() -> None:
         "runtime": {"device": "any", "placement": "compute", "tf32": False, "parity": None},
         "checks": (
             {"id": "beats", "metric": "accuracy", "severity": "error", "batch": None, "test": "superiority", "min_gain": 0.0}
+            | {"source": None}
             | {"by": None, "where": None, "min_items": 2, "on_small": "skip"},
         ),
         "decide": {"inconclusive": "fail", "approvals": {"min": 0, "not_author": True}},

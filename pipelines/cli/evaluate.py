@@ -8,6 +8,7 @@ from typing import Any, Literal
 import click
 
 from pipelines import evaluate as stage
+from pipelines.cli.own_metrics import loaded, metric_option
 from pipelines.evaluate import Plan, Result
 from registry.backend import Backend
 from registry.cli.looking import size_text, version_data
@@ -19,7 +20,10 @@ from registry.records import Metric, Version
 from registry.references import Reference
 
 
-@click.command(epilog="Examples: reg evaluate model:v3 · reg evaluate model:v4 --against model:v3 --device cuda")
+@click.command(
+    epilog="Examples: reg evaluate model:v3 · reg evaluate model:v4 --against model:v3 --device cuda"
+    " · reg evaluate model:v3 --metric costs.py:cost"
+)
 @click.argument("reference", type=REFERENCE)
 @click.option("--dataset", type=REFERENCE, help="Dataset version (default: the one the model was trained on, by lineage).")
 @click.option("--split", default="test", show_default=True, help="Split of the dataset.")
@@ -31,6 +35,7 @@ from registry.references import Reference
     show_default=True,
     help="cuda fails rather than fall back.",
 )
+@metric_option
 @session
 def evaluate(
     session: Session,
@@ -39,8 +44,10 @@ def evaluate(
     split: str,
     against: Reference | None,
     device: Literal["auto", "cpu", "cuda"],
+    own: tuple[str, ...],
 ) -> None:
     """Score REFERENCE's ONNX graph: metrics with intervals, latency, and proof of the device it ran on."""
+    metrics = loaded(own)
     with session.writing() as backend:
         model = backend.resolve(reference, type="model")
         plan = Plan(
@@ -49,6 +56,7 @@ def evaluate(
             dataset=backend.resolve(dataset, type="dataset") if dataset is not None else _dataset_of(backend, model),
             split=split,
             device=device,
+            own=metrics,
         )
         results = stage.run(backend, plan, progress=session.output.progress)
     for result in results[:1]:
@@ -58,7 +66,7 @@ def evaluate(
             session.output.notice(f"{metric} is left out: {why}")
     models = [m for m in (plan.model, plan.against) if m is not None]
     data = {"evaluations": [{**version_data(r.version), "evaluation": r.evaluation.model_dump(mode="json")} for r in results]}
-    session.output.result(data, _metrics(models, results), _latency(models, results), _runtime(results[0]))
+    session.output.result(data, _metrics(models, results), _latency(models, results), *_sources(results), _runtime(results[0]))
 
 
 def _dataset_of(backend: Backend, model: Version) -> Version:
@@ -101,6 +109,11 @@ def _latency(models: list[Version], results: list[Result]) -> Any:
         for at in result.evaluation.latency
     ]
     return table(("latency", "#batch", "#p50 ms", "#p95 ms", "#p99 ms", "#items/s", "#runs"), rows)
+
+
+def _sources(results: list[Result]) -> list[str]:
+    metrics = results[0].evaluation.metrics
+    return [f"{name} by {metric.source}" for name, metric in metrics.items() if metric.source is not None]
 
 
 def _ms(value: float) -> str:

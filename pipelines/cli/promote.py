@@ -8,11 +8,12 @@ from importlib import import_module
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipelines import exhibits
+from pipelines.cli.own_metrics import loaded, metric_option
 from registry import policy as policies
 from registry import promotion, provenance, questions, replaying, standing
 from registry.backend import Backend
@@ -26,6 +27,9 @@ from registry.policy import Policy
 from registry.promotion import Decision
 from registry.references import Reference
 from registry.verdicts import PAGE, Case
+
+if TYPE_CHECKING:
+    from pipelines.own_metrics import OwnMetric
 
 _policy_option = click.option("--policy", "policy_file", type=FILE, help="Policy (default: settings, then the one that ships).")
 _dataset_option = click.option("--dataset", type=REFERENCE, help="Dataset to judge on (default: policy, then lineage).")
@@ -52,6 +56,7 @@ class _Gate(click.Command):
 @click.option("--alias", type=ALIAS, help="Alias that would move (default: the policy's).")
 @_policy_option
 @_dataset_option
+@metric_option
 @_github_option
 @saved_option
 @session
@@ -61,6 +66,7 @@ def gate(
     alias: str | None,
     policy_file: Path | None,
     dataset: Reference | None,
+    own: tuple[str, ...],
     github: bool,
     save_to: tuple[Path, ...],
 ) -> int:
@@ -68,10 +74,10 @@ def gate(
 
     Exit codes: 0 PASS, 3 FAIL, 4 INCONCLUSIVE, 1 ERROR.
     """
-    policy = _policy(session, policy_file, alias=alias, dataset=dataset)
+    policy, metrics = _policy(session, policy_file, alias=alias, dataset=dataset), loaded(own)
     with session.writing() as backend:
-        question = questions.ask(backend, reference, policy(_task(backend, reference)))
-        decision = promotion.gate(backend, question, _evaluator(backend, session), by=_provenance())
+        question = questions.ask(backend, reference, policy(_task(backend, reference)), own_metrics=_sources(metrics))
+        decision = promotion.gate(backend, question, _evaluator(backend, session, metrics), by=_provenance())
         case = _case(backend, decision, save_to)
     return _show(session, decision, case, github=github, save_to=save_to)
 
@@ -125,6 +131,7 @@ def replay(session: Session, policy_file: Path, alias: str | None, collection: s
 @click.option("--alias", type=ALIAS, help="Alias to move (default: the policy's).")
 @_policy_option
 @_dataset_option
+@metric_option
 @click.option("--dry-run", is_flag=True, help="Judge existing evaluations; write nothing.")
 @click.option("--override", metavar="REASON", help="Move the alias whatever the verdict says; the reason is recorded.")
 @_github_option
@@ -136,6 +143,7 @@ def promote(
     alias: str | None,
     policy_file: Path | None,
     dataset: Reference | None,
+    own: tuple[str, ...],
     dry_run: bool,
     override: str | None,
     github: bool,
@@ -145,9 +153,9 @@ def promote(
 
     Exit codes: 0 moved, 3 FAIL, 4 INCONCLUSIVE, 5 approval needed, 6 the alias moved meanwhile, 7 this machine cannot evaluate.
     """
-    policy = _policy(session, policy_file, alias=alias, dataset=dataset)
+    policy, metrics = _policy(session, policy_file, alias=alias, dataset=dataset), loaded(own)
     with session.reading() if dry_run else session.writing() as backend:
-        question = questions.ask(backend, reference, policy(_task(backend, reference)))
+        question = questions.ask(backend, reference, policy(_task(backend, reference)), own_metrics=_sources(metrics))
         if question.already_answered:
             session.output.result(
                 {"already": True, "target": str(question.target)}, f"{question.candidate} already holds '{question.target}'"
@@ -156,7 +164,7 @@ def promote(
                 workflow_step.tell_already(question, environment=os.environ)
             return 0
         decision = promotion.promote(
-            backend, question, _evaluator(backend, session), by=_provenance(), override=override, dry_run=dry_run
+            backend, question, _evaluator(backend, session, metrics), by=_provenance(), override=override, dry_run=dry_run
         )
         case = _case(backend, decision, save_to)
     return _show(session, decision, case, github=github, save_to=save_to)
@@ -196,11 +204,15 @@ def _task(backend: Backend, model: Reference) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _evaluator(backend: Backend, session: Session) -> Evaluate | None:
+def _sources(own: tuple[OwnMetric, ...]) -> dict[str, str]:
+    return {metric.name: metric.source for metric in own}
+
+
+def _evaluator(backend: Backend, session: Session, own: tuple[OwnMetric, ...]) -> Evaluate | None:
     """What makes missing evaluations here, or None on a plain install."""
     if any(find_spec(name) is None for name in _EVALUATING):
         return None
-    made: Evaluate = import_module("pipelines.promote").evaluator(backend, progress=session.output.progress)
+    made: Evaluate = import_module("pipelines.promote").evaluator(backend, progress=session.output.progress, own=own)
     return made
 
 

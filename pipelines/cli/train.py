@@ -11,6 +11,8 @@ from pipelines import dataset as dataset_stage
 from pipelines import train as stage
 from pipelines.config import resolve
 from registry import provenance
+from registry.card import Words
+from registry.cli.card import card_option
 from registry.cli.looking import version_data
 from registry.cli.output import table
 from registry.cli.params import FILE, REFERENCE, Session, session
@@ -20,7 +22,10 @@ from registry.references import Reference
 @click.command(epilog="Examples: reg train --dataset mnist:latest · reg train --dataset iris:v2 --set epochs=20 --set seed=1")
 @click.option("--dataset", "reference", type=REFERENCE, required=True, help="Dataset version to train on.")
 @click.option("--name", default="model", show_default=True, help="Collection that the model becomes a version of.")
-@click.option("--recipe", metavar="NAME", help="Recipe (default: the one for the dataset's task).")
+@click.option(
+    "--recipe", metavar="NAME", help="Built-in recipe, or FILE.py:NAME for your own (default: the one for the dataset's task)."
+)
+@card_option
 @click.option("--config", "config_file", type=FILE, help="YAML file with the configuration.")
 @click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="One value of the configuration; repeatable.")
 @session
@@ -29,6 +34,7 @@ def train(
     reference: Reference,
     name: str,
     recipe: str | None,
+    words: Words | None,
     config_file: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
@@ -38,11 +44,11 @@ def train(
         version = backend.resolve(reference, type="dataset")
         task = dataset_stage.description(backend, version).task
         config = resolve(task=task, recipe=recipe, file=config_file, assignments=assignments)
-        done = stage.run(backend, version, config, name=name, by=by, progress=session.output.progress)
+        done = stage.run(backend, version, config, name=name, by=by, progress=session.output.progress, card=words)
     file = done.file
     rows = [
         ("dataset", str(version)),
-        ("recipe", f"{config.recipe}, seed {config.seed}"),
+        ("recipe", f"{file.recipe}, seed {config.seed}"),
         ("training", f"{file.training.seconds:.1f} s, {file.training.epochs} epochs, best {file.training.best_epoch}"),
         ("validation", ", ".join(f"{key} {value:.4f}" for key, value in file.training.validation.items())),
         ("parameters", f"{file.training.parameters:,}"),

@@ -3,7 +3,8 @@
 A recipe answers five questions: which network for this problem (preprocessing inside it, because the network becomes the
 exported graph), what that preprocessing must learn from the training items, how items are varied while training, what the
 loss is, and what is measured on validation items. The built-in recipes are named after the task they are the default for;
-your own is named by where it can be imported: `--recipe my_package.speech:RECIPE`.
+your own is named by where it can be imported, `--recipe my_package.speech:RECIPE`, or by the file it is in, `--recipe
+speech.py:Speech` (`pipelines.recipes.sources`); `pipelines.recipes.base.BaseRecipe` answers what you leave open.
 
 The options of a recipe can be read and checked without torch, so a wrong configuration is refused on any machine and before
 any data are fetched: torch is imported when a network is asked for.
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.recipes import sources
 from registry.errors import BadSettings, MissingDependency
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ BUILT_IN: Mapping[str, str] = {
     "tabular-classification": "pipelines.recipes.tabular_classification:RECIPE",
     "tabular-regression": "pipelines.recipes.tabular_regression:RECIPE",
 }
+
+ANY_CLASSIFICATION = "classification"
+"""The task of a recipe that takes images and tables alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +126,7 @@ class Recipe(Protocol[ModelOptions, AugmentOptions]):
 
     Attributes:
         name: what `--recipe` calls it.
-        task: the task it solves; a dataset of another task is refused.
+        task: the task it solves; a dataset of another task is refused; ANY_CLASSIFICATION solves each `…-classification`.
         defaults: values of `pipelines.config.TrainConfig` that suit it, at least `batch_size`, `lr` and `weight_decay`.
         steps: optimiser steps that usually suffice; with `epochs: auto` the number of epochs follows from it.
         scores: what the network's output is, as `model.yaml` says it.
@@ -203,17 +208,19 @@ AnyRecipe: TypeAlias = Recipe[Any, Any]
 
 
 def find(name: str) -> AnyRecipe:
-    """Load a recipe by its built-in name or by `module:attribute`.
+    """Load a recipe by its built-in name, by `module:attribute` or by `path/to/file.py:Name`; a class is called for its recipe.
 
     Raises:
-        BadSettings: there is no such recipe.
+        BadSettings: there is no such recipe, or its file cannot be run.
         MissingDependency: the recipe's module needs a package that is not installed.
     """
+    if sources.in_file(name):
+        return _checked(sources.load(name), name)
     place = BUILT_IN.get(name, name)
     module_name, colon, attribute = place.partition(":")
     if not colon:
         near = difflib.get_close_matches(name, BUILT_IN, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"built in: {', '.join(BUILT_IN)}; your own: module:attribute"
+        hint = f"did you mean '{near[0]}'?" if near else f"built in: {', '.join(BUILT_IN)}; your own: file.py:Name"
         raise BadSettings(f"no recipe is called '{name}'", hint=hint)
     try:
         found = getattr(importlib.import_module(module_name), attribute)
@@ -223,6 +230,13 @@ def find(name: str) -> AnyRecipe:
         raise MissingDependency(f"recipe '{name}' needs {exc.name}", hint=f"pip install {exc.name}") from exc
     except (AttributeError, ValueError) as exc:
         raise BadSettings(f"recipe '{name}': {exc}") from exc
+    return _checked(found, name)
+
+
+def _checked(found: Any, name: str) -> AnyRecipe:
+    if isinstance(found, type):
+        with sources.blamed(found):
+            found = found()
     missing = [member for member in _MEMBERS if not hasattr(found, member)]
     if missing:
         raise BadSettings(f"'{name}' is no recipe: it lacks {', '.join(missing)}")
@@ -237,7 +251,7 @@ def for_task(task: str) -> AnyRecipe:
         BadSettings: no built-in recipe solves it.
     """
     if task not in BUILT_IN:
-        raise BadSettings(f"no built-in recipe solves '{task}'", hint="reg train --recipe my_package.my_module:RECIPE")
+        raise BadSettings(f"no built-in recipe solves '{task}'", hint="reg init --recipe; reg train --recipe recipe.py:Recipe")
     return find(task)
 
 

@@ -40,28 +40,37 @@ class Words:
     branch: str
 
 
-@click.command(epilog="Example: cd my-project && reg init --device cuda")
+@click.command(epilog="Examples: cd my-project && reg init --device cuda · reg init --recipe")
 @click.option(
     "--device", type=click.Choice(sorted(_POLICIES)), default="cpu", show_default=True, help="Where evaluations count."
 )
 @click.option("--task", type=click.Choice(_TASKS), default=_TASKS[0], show_default=True, help="What the policy is for.")
 @click.option("--workflows/--no-workflows", default=True, show_default=True, help="Also write workflows for GitHub Actions.")
+@click.option("--recipe", is_flag=True, help="Write only recipe.py, a recipe of your own to begin with.")
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def init(device: str, task: str, workflows: bool, force: bool, debug: bool) -> None:
-    """Write reg.yaml, policy.yaml and GitHub workflows into the current folder."""
+def init(device: str, task: str, workflows: bool, recipe: bool, force: bool, debug: bool) -> None:
+    """Write reg.yaml, policy.yaml and GitHub workflows into the current folder; or, with --recipe, a recipe of your own."""
     folder = Path.cwd()
     words = _found(folder)
-    texts = {"reg.yaml": _SETTINGS.format(project=words.project), "policy.yaml": _policy(task, device)}
-    if workflows:
-        texts |= github_files(words)
+    texts = _recipe() if recipe else _project(words, task=task, device=device, workflows=workflows)
     taken = [name for name in texts if (folder / name).exists()]
     if taken and not force:
         raise UsageError(f"{' and '.join(taken)} already here; nothing was written", hint="reg init --force")
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
-    Output(as_json=False).result({}, *(f"wrote {name}" for name in texts), f"next: reg dataset push {words.data}")
+    after = "reg train --dataset NAME --recipe recipe.py:Recipe" if recipe else f"reg dataset push {words.data}"
+    Output(as_json=False).result({}, *(f"wrote {name}" for name in texts), f"next: {after}")
+
+
+def _recipe() -> Mapping[str, str]:
+    return {"recipe.py": _shipped("pipelines.starter", "recipe.py")}
+
+
+def _project(words: Words, *, task: str, device: str, workflows: bool) -> Mapping[str, str]:
+    files = {"reg.yaml": _SETTINGS.format(project=words.project), "policy.yaml": _policy(task, device)}
+    return files | dict(github_files(words)) if workflows else files
 
 
 def _policy(task: str, device: str) -> str:

@@ -41,6 +41,8 @@ TABLE: CommandTable = {
 _ORDER = (
     "dataset",
     "train",
+    "exec",
+    "model",
     "evaluate",
     "gate",
     "promote",
@@ -137,18 +139,20 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run `reg` and return its exit code; what it has to say about a failure is on stderr, or on stdout with --json."""
-    debug = "--debug" in arguments
+    # Behind `--` are the words of somebody else's program.
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    debug = "--debug" in ours
     try:
         result = group.main(args=arguments, prog_name="reg", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Abort:
-        return _fail("interrupted", None, 130, arguments)
+        return _fail("interrupted", None, 130, ours)
     except KeyboardInterrupt:
-        return _fail("interrupted", None, 130, arguments)
+        return _fail("interrupted", None, 130, ours)
     except click.UsageError as exc:
         path = exc.ctx.command_path if exc.ctx else "reg"
         message = exc.format_message().removesuffix(".").replace("\n", " ")
-        return _fail(message[:1].lower() + message[1:], f"{path} --help", 2, arguments)
+        return _fail(message[:1].lower() + message[1:], f"{path} --help", 2, ours)
     except BrokenPipeError:
         # The reader of our output (head, less) has seen enough; Python must not complain again when it flushes at exit.
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115
@@ -156,13 +160,13 @@ def run(arguments: list[str]) -> int:
     except RegError as exc:
         if debug:
             raise
-        return _fail(exc.message, exc.hint, exc.exit_code, arguments)
+        return _fail(exc.message, exc.hint, exc.exit_code, ours)
     except Exception as exc:
         if debug:
             raise
         kind = f"{type(exc).__module__}.{type(exc).__name__}".removeprefix("builtins.")
         again = " ".join(["reg", *arguments, "--debug"])
-        return _fail(f"internal error, {kind}: {exc}", f"report it with the output of: {again}", 1, arguments)
+        return _fail(f"internal error, {kind}: {exc}", f"report it with the output of: {again}", 1, ours)
 
 
 def _fail(message: str, hint: str | None, exit_code: int, arguments: list[str]) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from registry.cli.output import table
+from registry.cli.output import drawn_markdown, table
 from registry.cli.params import FOLDER, REFERENCE, Session, session
 from registry.records import RunFact, Version
 from registry.references import Reference
@@ -35,11 +35,19 @@ def ls(session: Session, reference: Reference | None, type_: str | None, registr
     session.output.result({"collections": [dataclasses.asdict(c) for c in shown]}, _collections_table(shown))
 
 
-@click.command(epilog="Examples: reg show model:v3 · reg show wandb-registry-model/model:production --json")
+@click.command(
+    epilog="Examples: reg show model:v3 · reg show wandb-registry-model/model:production --json"
+    " · reg show model:v3 --card · reg show model:v3 --markdown > CARD.md"
+)
 @click.argument("reference", type=REFERENCE)
+@click.option("--card", "as_card", is_flag=True, help="A model's card: data, metrics, training, intended use, decisions.")
+@click.option("--markdown", is_flag=True, help="The card as Markdown, with the metadata that the Hugging Face Hub reads.")
 @session
-def show(session: Session, reference: Reference) -> None:
+def show(session: Session, reference: Reference, as_card: bool, markdown: bool) -> None:
     """Show one version: what it is, where it came from, what used it, what it holds."""
+    if as_card or markdown:
+        _show_card(session, reference, as_text=markdown)
+        return
     with session.reading() as backend:
         version = backend.resolve(reference)
         made_by, used_by = backend.made_by(version), backend.used_by(version)
@@ -66,6 +74,17 @@ def show(session: Session, reference: Reference) -> None:
         ("metadata", yaml.safe_dump(dict(version.metadata), sort_keys=False, allow_unicode=True).strip()),
     ]
     session.output.result(data, table(("", str(version)), [row for row in rows if row[1]]))
+
+
+def _show_card(session: Session, reference: Reference, *, as_text: bool) -> None:
+    from registry import card, carding  # they load the SDK, which commands do while the server starts
+
+    with session.reading() as backend:
+        found = carding.card(backend, backend.resolve(reference))
+    if as_text and not session.output.as_json:
+        session.output.text(card.markdown(found))
+        return
+    session.output.result(card.data(found), drawn_markdown(card.body(found)))
 
 
 @click.command(epilog="Example: reg get wandb-registry-model/model:production --to served/")

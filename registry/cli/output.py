@@ -94,6 +94,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
     return drawn
 
 
+def drawn_markdown(text: str) -> RenderableType:
+    """A Markdown document as a terminal shows it."""
+    from rich.markdown import Markdown
+
+    return Markdown(text, hyperlinks=False)
+
+
 def styled(text: str, style: str) -> Text:
     """A cell or line in a style such as `green` or `bold red`."""
     from rich.text import Text

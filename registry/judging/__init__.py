@@ -31,6 +31,7 @@ def compare(check: Comparison, terms: Terms, pair: Pair) -> Results:
     """
     if isinstance(check, Ratio):
         return [ratios.ratio(check, terms, pair)], None
+    pair.candidate.vouch(check.metric, check.source)  # the baseline's is known to be the same
     subject = subject_of(pair, check.metric, terms)
     labels = pair.candidate.evaluation.dataset.labels
     parts = cut(check, pair.shared, items=subject.items, labels=labels)

@@ -39,6 +39,7 @@ def absolute(check: Absolute, terms: Terms, scores: Scores) -> tuple[list[CheckR
         value = _latency(check, scores)
         return [_within(check, _ALL, value, Interval(value, value), unit="ms", method="measured")], None
     metric = scores.metric(check.metric)
+    scores.vouch(check.metric, check.source)
     if metric.kind == "system":
         point = Interval(metric.value, metric.value)
         return [_within(check, _ALL, metric.value, point, unit=metric.unit, method="measured")], None

@@ -33,6 +33,8 @@ def test_the_commands_of_the_design_are_there() -> None:
         "dataset show",
         "dataset diff",
         "train",
+        "exec",
+        "model push",
         "evaluate",
         "gate",
         "promote",
