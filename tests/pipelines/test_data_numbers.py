@@ -153,7 +153,7 @@ def test_a_metadata_csv_may_lie_in_each_split_or_above(
             "file_name,v\n0.png,x\n1.png,y\n",
             Options(target="v"),
             "the target 'v' holds string, numbers were expected",
-            "--target",
+            "add a column of numbers",
         ),
         ("file_name,v\n0.png,1.5\n1.png,\n", Options(), "the target 'v' of item 1 is nan (1 such values)", "leave"),
     ],
