@@ -226,6 +226,15 @@ def taken(connection: Connection, sweep: Sweep) -> set[int]:
     return set(connection.execute(query.having((lost < func.count()) | (lost >= _MOST_LOSSES))).scalars())
 
 
+def lost(connection: Connection, sweep: Sweep) -> tuple[dict[str, Any], int | None] | None:
+    """The arguments and grid point that were only ever tried by agents that vanished with them, the oldest first."""
+    query = select(trials.c.arguments, func.max(trials.c.point).label("point")).where(trials.c.sweep_id == sweep.id)
+    losses = func.sum(trials.c.lost)
+    query = query.group_by(trials.c.arguments).having((losses == func.count()) & (losses < _MOST_LOSSES))
+    row = connection.execute(query.order_by(func.min(trials.c.number)).limit(1)).one_or_none()
+    return None if row is None else (json.loads(row.arguments), row.point)
+
+
 def tried(connection: Connection, sweep: Sweep) -> int:
     """How many trials count against the run cap."""
     query = select(func.count()).select_from(trials).where(trials.c.sweep_id == sweep.id, ~trials.c.lost)
@@ -260,17 +269,25 @@ def settle(connection: Connection, sweep: Sweep) -> Sweep:
     """
     if sweep.state not in OPEN or not exhausted(connection, sweep):
         return sweep
-    alive = _trials_and_runs(sweep).add_columns(trials.c.id).where(~trials.c.over, ~trials.c.lost, runs.c.state.in_(_UNENDED))
+    held = ~trials.c.over & runs.c.state.in_(_UNENDED)
+    alive = _trials_and_runs(sweep).add_columns(trials.c.id).where(~trials.c.lost, held | (runs.c.state == "preempted"))
     if connection.execute(alive.limit(1)).one_or_none() is not None:
         return sweep
     return change(connection, sweep.id, {"state": "FINISHED"})
 
 
 def run_ended(connection: Connection, run: Run) -> None:
-    """A run said its last word: perhaps that finishes its sweep, whose agent may not ask again."""
+    """A run said its last word: perhaps that finishes its sweep, whose agent may not ask again.
+
+    A run that was told to stop was killed, whatever its process says about it: it neither failed nor is it to be resumed.
+    """
     sweep = find(connection, run.project_id, run.sweep) if run.sweep else None
-    if sweep is not None:
-        settle(connection, sweep)
+    if sweep is None:
+        return
+    stopped = select(trials.c.id).where(trials.c.run_id == run.id, trials.c.stopped)
+    if run.state in ("failed", "preempted") and connection.execute(stopped).one_or_none() is not None:
+        run_store.change(connection, run.id, {"state": "killed"})
+    settle(connection, sweep)
 
 
 def _trials_and_runs(sweep: Sweep) -> Select[Any]:
