@@ -43,6 +43,10 @@ class Job:
         self._run.use(version)
         return self._backend.download(version)
 
+    def use(self, version: Version) -> None:
+        """Record the version as an input without looking at its files."""
+        self._run.use(version)
+
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         self._run.log(values, step=step)
 

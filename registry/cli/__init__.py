@@ -41,6 +41,7 @@ TABLE: CommandTable = {
 _ORDER = (
     "dataset",
     "train",
+    "sweep",
     "evaluate",
     "gate",
     "promote",

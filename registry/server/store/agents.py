@@ -145,7 +145,9 @@ def heartbeat(connection: Connection, agent: Agent, *, running: Set[str], user_i
 
 def vanished(connection: Connection, *, seconds: float) -> list[int]:
     """The sweeps that have a trial whose agent has been silent for so long, by id."""
-    return list(connection.execute(_vanished(timedelta(seconds=seconds)).with_only_columns(trials.c.sweep_id).distinct()).scalars())
+    return list(
+        connection.execute(_vanished(timedelta(seconds=seconds)).with_only_columns(trials.c.sweep_id).distinct()).scalars()
+    )
 
 
 def recover(connection: Connection, sweep_id: int, *, seconds: float) -> None:
