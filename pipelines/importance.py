@@ -1,9 +1,9 @@
 """How much each parameter of a sweep mattered: the impurity importance of a random forest, as W&B's own panel computes it, and
 the rank correlation with the metric.
 
-The forest sees interactions and what is not monotone; the correlation says in which direction. Both describe the trials that were
-made, not the parameters: a dozen trials tell little, and a search that soon stays where it is good tells less about the rest.
-"""
+The forest sees interactions and what is not monotone; the correlation says in which direction. Both describe the trials that
+were made, not the parameters: a dozen trials tell little, and a search that soon stays where it is good tells less about the
+rest."""
 
 from __future__ import annotations
 

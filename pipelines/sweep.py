@@ -1,10 +1,9 @@
 """The stage `sweep`: many trainings, each a run with its lineage, and the best one's model under an alias.
 
-The trials belong to agents, which are the SDK's own, each a process with one trial process at a time; the server decides what is
-tried. This stage starts the agents, replaces one that was killed, shows how it goes, and at the end logs a run of job type
-`sweep` that takes the best trial's model, shows every trial, and gives that model the alias `sweep-<id>-best`. The alias is in
-the collection the model was logged to; what a registry holds moves only by a gate.
-"""
+The trials belong to agents, which are the SDK's own, each a process with one trial process at a time; the server decides what
+is tried. This stage starts the agents, replaces one that was killed, shows how it goes, and at the end logs a run of job type
+`sweep` that takes the best trial's model, shows every trial, and gives that model the alias `sweep-<id>-best`. The alias is
+in the collection the model was logged to; what a registry holds moves only by a gate."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from typing import IO, Any, Literal
 from pipelines.job import Progress, open_job
 from registry import sweeps
 from registry.backend import Backend
-from registry.errors import RegError, RemoteProblem
+from registry.errors import Conflict, RegError, RemoteProblem
 from registry.records import Version
 from registry.references import Reference
 from registry.sweeps import LEASH, Sweep, Trial
@@ -220,8 +219,11 @@ def change(backend: Backend, sweep: Sweep, to: Change) -> Sweep:
     """Pause, resume, stop (let what runs end) or cancel (end what runs) a sweep.
 
     Raises:
+        Conflict: it is in no state for that.
         RemoteProblem: the server did not do it; its own words.
     """
+    if to != "resume" and sweep.state not in (*sweeps.OPEN, "PAUSED"):
+        raise Conflict(f"cannot {to} sweep {sweep.id}: it is {sweep.state}", hint=f"reg sweep show {sweep.id}")
     # The SDK can do this by its command line only.
     done = subprocess.run(
         [sys.executable, "-m", "wandb", "sweep", f"--{to}", sweep.path],
@@ -231,7 +233,7 @@ def change(backend: Backend, sweep: Sweep, to: Change) -> Sweep:
         stdin=subprocess.DEVNULL,
     )
     if done.returncode != 0:
-        words = " ".join(done.stderr.split()).rpartition("ERROR ")[2] or f"status {done.returncode}"
+        words = done.stderr.strip().rpartition("\n")[2].removeprefix("Exception: ") or f"status {done.returncode}"
         raise RemoteProblem(f"cannot {to} sweep {sweep.id}, which is {sweep.state}: {words}", hint=f"reg sweep show {sweep.id}")
     return backend.sweep(Reference(entity=sweep.entity, project=sweep.project, name=sweep.id))
 

@@ -1,10 +1,9 @@
 """The file of a sweep: W&B's own format, read and looked over before a server sees it.
 
-A file that names a `program` or a `command` is a sweep of somebody's own script and goes as it is. One that does not is a sweep
-of `reg train`: its command is added here, with the dataset pinned to one version so that all trials learn from the same data, and
-every parameter is tried on the training's configuration first, because a misspelt name would otherwise fail in each trial.
-What a server alone can judge (distributions, bounds, methods) is left to it.
-"""
+A file that names a `program` or a `command` is a sweep of somebody's own script and goes as it is. One that does not is a
+sweep of `reg train`: its command is added here, with the dataset pinned to one version so that all trials learn from the same
+data, and every parameter is tried on the training's configuration first, because a misspelt name would otherwise fail in each
+trial. What a server alone can judge (distributions, bounds, methods) is left to it."""
 
 from __future__ import annotations
 
@@ -26,7 +25,14 @@ _KNOWN = (
     "name", "parameters", "program", "project", "queue", "run_cap", "runcap", "scheduler",
 )  # fmt: skip
 # Distributions whose bounds are values; those of the others are exponents, or there are none.
-_BOUNDED_BY_VALUES = (None, "uniform", "int_uniform", "q_uniform", "log_uniform_values", "q_log_uniform_values")
+_BOUNDED_BY_VALUES: tuple[str | None, ...] = (
+    None,
+    "uniform",
+    "int_uniform",
+    "q_uniform",
+    "log_uniform_values",
+    "q_log_uniform_values",
+)
 _BOUNDED_BY_VALUES += ("inv_log_uniform_values",)
 _WHOLE = ("int_uniform", "q_uniform", "q_log_uniform_values")
 _EXAMPLE = "method: random\nmetric: {name: best/val_loss, goal: minimize}\nparameters: {lr: {min: 0.001, max: 0.1}}"

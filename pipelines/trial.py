@@ -1,10 +1,9 @@
 """A stage as a trial of a sweep: where its parameters come from, and what becomes of it when it has to end.
 
-An agent starts a trial as a process and says through the environment which run it is and which parameters to try. Any agent does:
-`wandb agent` on another machine as well as `reg sweep agent`. So `reg train` needs no option for it, and a sweep of plain `wandb
-sweep` may name it as its command. SIGTERM means that the sweep has seen enough of this trial, unless the agent was itself
-interrupted: then the trial is, too, and says so, and its parameters are given out again.
-"""
+An agent starts a trial as a process and says through the environment which run it is and which parameters to try. Any agent
+does: `wandb agent` on another machine as well as `reg sweep agent`. So `reg train` needs no option for it, and a sweep of
+plain `wandb sweep` may name it as its command. SIGTERM means that the sweep has seen enough of this trial, unless the agent
+was itself interrupted: then the trial is, too, and says so, and its parameters are given out again."""
 
 from __future__ import annotations
 

@@ -290,8 +290,13 @@ class Backend:
             NotFound: there is none.
         """
         path = named.within(entity=self.entity, project=self.project).path
-        with _translated(f"look up the sweep '{path}'", hint="reg sweep ls"):
-            return backend_sweeps.fact(self._api, path)
+        with _translated(f"look up the sweep '{path}'"):
+            try:
+                return backend_sweeps.fact(self._api, path)
+            except Exception as exc:
+                if _is_absent(exc):
+                    raise NotFound(f"there is no sweep '{path}'", hint="reg sweep ls") from exc
+                raise
 
     def sweeps(self) -> list[Sweep]:
         """The sweeps of the project, newest first."""

@@ -1,12 +1,12 @@
 """Parallel coordinates as SVG: every trial of a sweep is a line through one axis per parameter, and ends at the metric.
 
-Pure, and on the ground floor, because the embedded server's page and the file that `reg sweep show --save` writes show the same
-picture. Colours are classes (`t0` the worst fifth to `t4` the best, `best`, `none` without a value), so that a style sheet decides
-about them in light and dark; the better a line, the later it is drawn, so that the good ones stay visible.
-"""
+Pure, and on the ground floor, because the embedded server's page and the file that `reg sweep show --save` writes show the
+same picture. Colours are classes (`t0` the worst fifth to `t4` the best, `best`, `none` without a value), so that a style
+sheet decides about them in light and dark; the better a line, the later it is drawn, so that the good ones stay visible."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -16,9 +16,11 @@ from typing import Any
 from markupsafe import Markup
 
 TONES = 5
-_BETWEEN, _SIDE, _TOP, _BOTTOM, _HEIGHT = 150.0, 70.0, 46.0, 14.0, 340.0
+_WIDTH, _NARROWEST, _SIDE, _TOP, _BOTTOM, _HEIGHT = 1000.0, 130.0, 80.0, 46.0, 14.0, 340.0
 _LONGEST = 20  # characters of a name or value
 _MOST_TICKS = 12  # of categories; of more, some are named
+_FEW_VALUES = 8  # that were tried, are named themselves rather than round places between them
+_TICK_ROOM = 0.045  # of an axis
 _LOG_FROM = 30.0  # times the smallest, where equal factors tell more than equal steps
 _NEAR_NUMBERS = 1e-12
 
@@ -44,7 +46,8 @@ def parallel(axes: Sequence[str], lines: Sequence[Line], *, metric: str, maximiz
     columns.append(_Axis.of([line.value for line in lines]))
     tones = _tones(lines, maximize=maximize)
     order = sorted(range(len(lines)), key=lambda number: tones[number])
-    width = 2 * _SIDE + _BETWEEN * len(axes)
+    between = max(_NARROWEST, (_WIDTH - 2 * _SIDE) / len(axes))
+    width = 2 * _SIDE + between * len(axes)
     parts = [
         Markup('<svg class="parallel" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
             _short(width), _short(_HEIGHT), f"{len(lines)} trials: {', '.join(axes)} against {metric}"
@@ -54,12 +57,12 @@ def parallel(axes: Sequence[str], lines: Sequence[Line], *, metric: str, maximiz
     for number in order:
         line = lines[number]
         tone = "best" if number == best else "none" if tones[number] < 0 else f"t{math.floor(tones[number])}"
-        path = _path([axis.place(cell) for axis, cell in zip(columns, [*line.cells, line.value], strict=True)])
+        path = _path(between, [axis.place(cell) for axis, cell in zip(columns, [*line.cells, line.value], strict=True)])
         if path:
             title = f"{line.name}: {metric} {_text(line.value)}"
             parts.append(Markup('<path class="{}" d="{}"><title>{}</title></path>').format(tone, path, title))
     for number, (name, axis) in enumerate(zip([*axes, metric], columns, strict=True)):
-        parts.append(_drawn_axis(_x(number), name, axis))
+        parts.append(_drawn_axis(_SIDE + number * between, name, axis, last=number == len(axes)))
     return Markup("\n").join([*parts, Markup("</svg>")])
 
 
@@ -71,6 +74,7 @@ class _Axis:
     high: float
     log: bool
     kinds: tuple[str, ...] = ()
+    few: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> _Axis:
@@ -78,7 +82,9 @@ class _Axis:
         if not all(_is_number(value) for value in known):
             return cls(low=0, high=0, log=False, kinds=tuple(sorted({_text(value) for value in known})))
         low, high = (min(known), max(known)) if known else (0.0, 0.0)
-        return cls(low=float(low), high=float(high), log=low > 0 and high / low >= _LOG_FROM)
+        few = tuple(sorted({float(value) for value in known}))
+        log = low > 0 and high / low >= _LOG_FROM
+        return cls(low=float(low), high=float(high), log=log, few=few if len(few) <= _FEW_VALUES else ())
 
     def place(self, value: Any) -> float | None:
         """The height of a value, 0 at the bottom and 1 at the top."""
@@ -95,12 +101,21 @@ class _Axis:
         if self.kinds:
             every = -(-len(self.kinds) // _MOST_TICKS)
             return [((n + 0.5) / len(self.kinds), kind) for n, kind in enumerate(self.kinds) if n % every == 0]
-        if self.low == self.high:
-            return [(0.5, _text(self.low))]
+        if self.few:
+            return self._named(self.few)
         shares = (0.0, 0.25, 0.5, 0.75, 1.0)
         if self.log:
-            return [(share, _text(self.low * (self.high / self.low) ** share)) for share in shares]
-        return [(share, _text(self.low * (1 - share) + self.high * share)) for share in shares]
+            return self._named([self.low * (self.high / self.low) ** share for share in shares])
+        return self._named([self.low * (1 - share) + self.high * share for share in shares])
+
+    def _named(self, values: Sequence[float]) -> list[tuple[float, str]]:
+        """Those of the values whose names do not touch."""
+        found: list[tuple[float, str]] = []
+        for value in values:
+            at = self.place(value)
+            if at is not None and (not found or at - found[-1][0] >= _TICK_ROOM):
+                found.append((at, _text(value)))
+        return found
 
 
 def _tones(lines: Sequence[Line], *, maximize: bool) -> list[float]:
@@ -111,19 +126,19 @@ def _tones(lines: Sequence[Line], *, maximize: bool) -> list[float]:
     return [-1.0 if line.value is None else places[line.value] for line in lines]
 
 
-def _path(places: Sequence[float | None]) -> str:
+def _path(between: float, places: Sequence[float | None]) -> str:
     """A smooth line through the places that exist."""
-    points = [(_x(number), _y(place)) for number, place in enumerate(places) if place is not None]
+    points = [(_SIDE + number * between, _y(place)) for number, place in enumerate(places) if place is not None]
     if len(points) < 2:
         return ""
     path = f"M{_short(points[0][0])} {_short(points[0][1])}"
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
         middle = _short((x0 + x1) / 2)
         path += f"C{middle} {_short(y0)} {middle} {_short(y1)} {_short(x1)} {_short(y1)}"
     return path
 
 
-def _drawn_axis(x: float, name: str, axis: _Axis) -> Markup:
+def _drawn_axis(x: float, name: str, axis: _Axis, *, last: bool) -> Markup:
     at = _short(x)
     parts = [
         Markup('<g class="axis"><path d="M{} {}V{}"/>').format(at, _short(_TOP), _short(_HEIGHT - _BOTTOM)),
@@ -131,17 +146,13 @@ def _drawn_axis(x: float, name: str, axis: _Axis) -> Markup:
     ]
     if axis.log:
         parts.append(Markup('<text class="scale" x="{}" y="{}">log</text>').format(at, _short(_TOP - 10)))
+    # Values stand on the side that lines come from, those of the last axis where no line is.
+    side, beside = ("tick last", x + 8) if last else ("tick", x - 8)
     for share, label in axis.ticks:
-        y = _short(_y(share))
-        parts.append(Markup('<path d="M{} {}h-5"/>').format(at, y))
-        parts.append(
-            Markup('<text class="tick" x="{}" y="{}">{}</text>').format(_short(x - 8), _short(_y(share) + 4), _cut(label))
-        )
+        parts.append(Markup('<path d="M{} {}h{}"/>').format(at, _short(_y(share)), 5 if last else -5))
+        place = _short(beside), _short(_y(share) + 4)
+        parts.append(Markup('<text class="{}" x="{}" y="{}">{}</text>').format(side, *place, _cut(label)))
     return Markup("").join([*parts, Markup("</g>")])
-
-
-def _x(number: int) -> float:
-    return _SIDE + number * _BETWEEN
 
 
 def _y(place: float) -> float:

@@ -2,8 +2,8 @@
 
 Pure facts and readings of them. A parameter has a dotted name (`model.width`), whether the sweep's file nests it in groups or
 writes the dots itself, because that is how `reg train --set` names the same thing. The best trial is the one whose run
-summarises the best value of the sweep's metric; a trial without a value is never the best, and a sweep without a metric has none.
-"""
+summarises the best value of the sweep's metric; a trial without a value is never the best, and a sweep without a metric has
+none."""
 
 from __future__ import annotations
 

@@ -214,8 +214,10 @@ def _ending(found: Outcome) -> list[Any]:
     if found.version is None:
         return [said, "it logged no model; a version of type model can be evaluated and gated"]
     held = stage.alias_of(found.sweep)
-    holds = f"'{held}'" if held in found.version.aliases else f"not '{held}' yet: reg sweep best {found.sweep.id}"
-    lines = [f"{said} → {found.version}, which holds {holds}"]
+    holds = (
+        f"holds '{held}'" if held in found.version.aliases else f"does not hold '{held}' yet: reg sweep best {found.sweep.id}"
+    )
+    lines = [f"{said} → {found.version}, which {holds}"]
     return [*lines, f"next: reg evaluate {found.version}", f"      reg gate {found.version}"]
 
 

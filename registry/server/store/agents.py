@@ -1,10 +1,11 @@
 """Agents: processes that ask every few seconds what to do, and are told to run, to stop, or to go.
 
-Everything is decided in the one transaction of a heartbeat, so two agents never get the same parameters. An agent that is given
-a run names it in all its later heartbeats until the run's process has ended. That tells three cases apart: an answer that never
-arrived (the run is offered again, under the same name), a process that ended without a word (the run has failed), and an agent
-that vanished. A vanished agent is silent for five minutes; its run crashes like any silent run, and its parameters are given out
-again. A run that crashed under a living agent is not repeated: parameters that kill a process would kill the next one too.
+Everything is decided in the one transaction of a heartbeat, so two agents never get the same parameters. An agent that is
+given a run names it in all its later heartbeats until the run's process has ended. That tells three cases apart: an answer
+that never arrived (the run is offered again, under the same name), a process that ended without a word (the run has failed),
+and an agent that vanished. A vanished agent is silent for five minutes; its run crashes like any silent run, and its
+parameters are given out again. A run that crashed under a living agent is not repeated: parameters that kill a process would
+kill the next one too.
 
 An agent without work waits while another still has a run: should that one vanish, somebody is there to take its run over.
 """
