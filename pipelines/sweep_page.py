@@ -11,12 +11,12 @@ from markupsafe import Markup
 from pipelines import sweep as stage
 from pipelines.importance import Importance
 from pipelines.sweep import Outcome
-from registry.coordinates import Line, parallel
+from registry.coordinates import STYLE, Line, parallel
 from registry.errors import UsageError
 from registry.sweeps import ranked
 
 _HERE = Path(__file__).parent
-_STYLE = (_HERE / "sweep_page.css").read_text(encoding="utf-8")
+_STYLE = (_HERE / "sweep_page.css").read_text(encoding="utf-8") + STYLE
 _environment = Environment(
     loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
@@ -53,7 +53,7 @@ def drawn(found: Outcome) -> Markup:
 
 def _svg_file(drawing: Markup) -> str:
     opened = '<svg xmlns="http://www.w3.org/2000/svg" '
-    return str(drawing).replace("<svg ", opened, 1).replace(">", f">\n<style>{_STYLE}</style>", 1) + "\n"
+    return str(drawing).replace("<svg ", opened, 1).replace(">", f">\n<style>{STYLE}</style>", 1) + "\n"
 
 
 def _page(found: Outcome, matter: Sequence[Importance], drawing: Markup) -> str:

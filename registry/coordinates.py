@@ -16,6 +16,32 @@ from typing import Any
 from markupsafe import Markup
 
 TONES = 5
+STYLE = """\
+.parallel { width: 100%; min-width: 560px; font: 11px system-ui, sans-serif; }
+.parallel path { fill: none; stroke-width: 1.2; opacity: .75; }
+.parallel .t0 { stroke: #c3ccda; }
+.parallel .t1 { stroke: #9db4d6; }
+.parallel .t2 { stroke: #6f98cf; }
+.parallel .t3 { stroke: #3f78c4; }
+.parallel .t4 { stroke: #1f5bb5; }
+.parallel .best { stroke: #d9480f; stroke-width: 2.6; opacity: 1; }
+.parallel .none { stroke: #b0b4ba; stroke-dasharray: 3 4; }
+.parallel .axis path { stroke: var(--quiet, GrayText); stroke-width: 1; opacity: 1; }
+.parallel text { fill: var(--ink, CanvasText); }
+.parallel .name { text-anchor: middle; font-weight: 600; font-size: 12px; }
+.parallel .scale { text-anchor: middle; fill: var(--quiet, GrayText); }
+.parallel .tick { text-anchor: end; fill: var(--quiet, GrayText); }
+.parallel .tick { paint-order: stroke; stroke: var(--paper, var(--ground, Canvas)); stroke-width: 3px; }
+.parallel .last { text-anchor: start; }
+@media (prefers-color-scheme: dark) {
+.parallel .t0 { stroke: #3a4656; }
+.parallel .t1 { stroke: #3f5880; }
+.parallel .t2 { stroke: #4d74ac; }
+.parallel .t3 { stroke: #6a9ce0; }
+.parallel .t4 { stroke: #9cc2f5; }
+.parallel .best { stroke: #ff922b; }
+}
+"""
 _WIDTH, _NARROWEST, _SIDE, _TOP, _BOTTOM, _HEIGHT = 1000.0, 130.0, 80.0, 46.0, 14.0, 340.0
 _LONGEST = 20  # characters of a name or value
 _MOST_TICKS = 12  # of categories; of more, some are named
@@ -83,7 +109,7 @@ class _Axis:
             return cls(low=0, high=0, log=False, kinds=tuple(sorted({_text(value) for value in known})))
         low, high = (min(known), max(known)) if known else (0.0, 0.0)
         few = tuple(sorted({float(value) for value in known}))
-        log = low > 0 and high / low >= _LOG_FROM
+        log = low > 0 and math.log(high) - math.log(low) >= math.log(_LOG_FROM)
         return cls(low=float(low), high=float(high), log=log, few=few if len(few) <= _FEW_VALUES else ())
 
     def place(self, value: Any) -> float | None:
@@ -105,7 +131,8 @@ class _Axis:
             return self._named(self.few)
         shares = (0.0, 0.25, 0.5, 0.75, 1.0)
         if self.log:
-            return self._named([self.low * (self.high / self.low) ** share for share in shares])
+            low, high = math.log(self.low), math.log(self.high)
+            return self._named([math.exp(low * (1 - share) + high * share) for share in shares])
         return self._named([self.low * (1 - share) + self.high * share for share in shares])
 
     def _named(self, values: Sequence[float]) -> list[tuple[float, str]]:

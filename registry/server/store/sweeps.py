@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, insert, null, select, update
 
 from registry.errors import BadData, Conflict, NotFound
-from registry.server import searching, spaces
+from registry.server import documents, limits, searching, spaces
 from registry.server.context import now
 from registry.server.filters import Fields, condition, json_at
 from registry.server.searching import Metric, Search
@@ -58,6 +58,16 @@ class Sweep:
     @property
     def search(self) -> Search:
         return searching.parse(self.config)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Try:
+    """A trial for people: its number from 1, its run, what it tries by dotted names, and its run's metric."""
+
+    number: int
+    run_id: int
+    values: Mapping[str, Any]
+    value: float | None
 
 
 FIELDS = Fields(
@@ -112,8 +122,10 @@ def create(connection: Connection, project: Project, *, config: str, user_id: in
     search, _ = searching.parse(config)
     searching.check_installed(search)
     moment = now()
+    title = documents.read_yaml(config, "the sweep configuration", largest=limits.SWEEP_CONFIGURATION).get("name")
     row = {
         "state": "PENDING",
+        "display_name": title if isinstance(title, str) else None,
         **values,
         "name": "".join(secrets.choice(_ALPHABET) for _ in range(8)),
         "project_id": project.id,
@@ -255,6 +267,22 @@ def past(connection: Connection, sweep: Sweep) -> list[searching.Past]:
         )
         for row in connection.execute(query.order_by(trials.c.number))
     ]
+
+
+def tries(connection: Connection, sweep: Sweep, *, most: int) -> list[Try]:
+    """The latest trials of a sweep, in the order started."""
+    search = sweep.search
+    loss = json_at(runs.c.summary, search.metric.name) if search.metric else null()
+    columns = (trials.c.number, trials.c.run_id, trials.c.arguments, loss.label("loss"))
+    rows = connection.execute(_trials_and_runs(sweep).add_columns(*columns).order_by(trials.c.number.desc()).limit(most)).all()
+    found = []
+    for row in reversed(rows):
+        values = spaces.values_in(search.parameters, json.loads(row.arguments))
+        reached = None if search.metric is None else _loss(row.loss, search.metric)
+        value = None if search.metric is None or reached is None else search.metric.loss(reached)
+        tried = {".".join(path): tried for path, tried in values.items()}
+        found.append(Try(number=row.number + 1, run_id=row.run_id, values=tried, value=value))
+    return found
 
 
 def exhausted(connection: Connection, sweep: Sweep) -> bool:
