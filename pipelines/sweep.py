@@ -88,7 +88,7 @@ class Crew:
     def start(self) -> None:
         number = len(self.agents) + 1
         leash = self.folder / f"agent-{os.getpid()}-{number}.leash"
-        leash.touch()
+        leash.touch()  # before the process, which may be let go at once
         log = (self.folder / f"agent-{os.getpid()}-{number}.log").open("ab")
         words = [self.sweep.path, *([str(self.count)] if self.count is not None else [])]
         process = subprocess.Popen(
@@ -100,6 +100,7 @@ class Crew:
             # Ctrl-C belongs to this command, which then lets its agents go in order.
             start_new_session=True,
         )
+        leash.write_text(str(process.pid))
         self.agents.append(_Agent(number=number, process=process, leash=leash, log=log))
 
     def replace_killed(self) -> list[int]:
@@ -123,7 +124,9 @@ class Crew:
         here = {"REG_ENTITY": self.sweep.entity, "REG_PROJECT": self.sweep.project, "REG_HOME": str(self.backend.settings.home)}
         # An agent calls its interpreter `python`: it shall be the one that has reg.
         path = os.pathsep.join([str(Path(sys.executable).parent), ours.get("PATH", os.defpath)])
-        return {**ours, **here, "PATH": path, LEASH: str(leash)}
+        # What is logged reaches a server on this machine at once, so that early termination is early.
+        prompt = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"} if self.backend.settings.embedded else {}
+        return {**prompt, **ours, **here, "PATH": path, LEASH: str(leash)}
 
 
 @contextmanager

@@ -229,7 +229,8 @@ def _no_value(found: Outcome, name: str) -> str:
 
 
 def _progress(found: Outcome) -> str:
-    ended = sum(trial.ended for trial in found.trials)
+    """A trial that crashed with its machine is tried again, and would count twice."""
+    ended = sum(trial.ended and trial.run.state != "crashed" for trial in found.trials)
     return f"{ended}/{found.sweep.expected}" if found.sweep.expected is not None else str(ended)
 
 
