@@ -88,7 +88,6 @@ class Crew:
     def start(self) -> None:
         number = len(self.agents) + 1
         leash = self.folder / f"agent-{os.getpid()}-{number}.leash"
-        leash.touch()  # before the process, which may be let go at once
         log = (self.folder / f"agent-{os.getpid()}-{number}.log").open("ab")
         words = [self.sweep.path, *([str(self.count)] if self.count is not None else [])]
         process = subprocess.Popen(

@@ -278,6 +278,11 @@ def test_only_strict_hyperband_forgets_that_a_run_was_good_before() -> None:
     assert (kept, stopped) == (set(), {"mine"})
 
 
+def test_a_quick_run_that_is_alone_at_its_last_bracket_is_judged_at_the_ones_before() -> None:
+    losses = {"good": [5, 1], "quick": [9, 9, 9, 9, 9]}
+    assert searching.to_stop(Hyperband(brackets=(1, 2, 4), eta=3, strict=False), losses, {"quick"}) == {"quick"}
+
+
 def test_a_run_before_its_first_bracket_is_left_alone() -> None:
     hyperband = Hyperband(brackets=(3,), eta=3, strict=True)
     assert searching.to_stop(hyperband, {"a": [1, 1, 1], "b": [9, 9]}, {"b"}) == set()

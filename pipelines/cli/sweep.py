@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
-from rich.text import Text
 
 from pipelines import dataset as dataset_stage
 from pipelines import sweep as stage
@@ -17,7 +16,7 @@ from pipelines.importance import Importance, importances
 from pipelines.sweep import Change, Outcome
 from pipelines.sweep_file import Training
 from registry.backend import Backend
-from registry.cli.output import table
+from registry.cli.output import styled, table
 from registry.cli.params import FILE, REFERENCE, Session, session
 from registry.errors import UsageError
 from registry.references import Reference
@@ -194,13 +193,13 @@ def _drawn(found: Outcome, matter: Sequence[Importance], shown: int) -> list[Any
     title = f"sweep {found.sweep.id} ({found.sweep.name}): {found.sweep.method}, {found.sweep.state}, {_progress(found)} trials"
     if found.sweep.metric is not None:
         title += f", {found.sweep.metric.goal} {found.sweep.metric.name}"
-    pieces: list[Any] = ["", Text(title, style="bold"), table(heads, [[stage.shown(cell) for cell in row] for row in rows])]
+    pieces: list[Any] = ["", styled(title, "bold"), table(heads, [[stage.shown(cell) for cell in row] for row in rows])]
     if len(found.trials) > shown:
-        pieces.append(Text(f"  and {len(found.trials) - shown} more", style="dim"))
+        pieces.append(styled(f"  and {len(found.trials) - shown} more", "dim"))
     if matter:
         signed = [(m.name, f"{m.share:.0%}", "" if m.correlation is None else f"{m.correlation:+.2f}") for m in matter]
         told = f"what mattered, by a random forest over {sum(t.value is not None for t in found.trials)} trials"
-        pieces += ["", Text(told, style="bold"), table(("parameter", "#importance", "#rank correlation"), signed)]
+        pieces += ["", styled(told, "bold"), table(("parameter", "#importance", "#rank correlation"), signed)]
     return [*pieces, "", *_ending(found)]
 
 

@@ -42,7 +42,7 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperband:
-    """Early termination: at each of `brackets` (numbers of logged values) only the best 1/`eta` go on.
+    """Early termination: at each of `brackets` (numbers of logged values) only the best 1/`eta` go on; `eta` is above 1.
 
     `strict` judges a run by its value at the bracket; otherwise its best value until now has to be too bad.
     """
@@ -207,19 +207,26 @@ def point_of(search: Search, values: Mapping[Path, Any]) -> int | None:
 
 
 def to_stop(hyperband: Hyperband, losses: Mapping[str, Sequence[float]], running: Set[str]) -> set[str]:
-    """The running runs that are too bad at the last bracket they reached, compared with all that reached it.
+    """The running runs that are too bad at a bracket they reached, compared with all that reached it.
+
+    W&B's own package looks at the last bracket that a run reached. Here each counts: a quick run is past several before anybody
+    looks, and alone at the last.
 
     Args:
         losses: what each run logged, in order, lower is better.
     """
+    reached = max((len(logged) for logged in losses.values()), default=0)
+    thresholds = {}
+    for bracket in hyperband.brackets:
+        if bracket <= reached:
+            there = sorted(logged[bracket - 1] for logged in losses.values() if len(logged) >= bracket)
+            thresholds[bracket] = there[int(len(there) / hyperband.eta)]
     stopped = set()
     for name in running & losses.keys():
         mine = losses[name]
-        bracket = max((bracket for bracket in hyperband.brackets if bracket <= len(mine)), default=None)
-        if bracket is not None:
-            there = sorted(other[bracket - 1] for other in losses.values() if len(other) >= bracket)
-            threshold = there[int(len(there) / hyperband.eta)] if hyperband.eta > 1 else there[-1]
-            if (mine[bracket - 1] if hyperband.strict else min(mine)) > threshold:
+        best = min(mine, default=0.0)
+        for bracket, threshold in thresholds.items():
+            if bracket <= len(mine) and (mine[bracket - 1] if hyperband.strict else best) > threshold:
                 stopped.add(name)
     return stopped
 
