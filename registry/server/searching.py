@@ -2,7 +2,8 @@
 
 Pure functions of the configuration, what was tried so far, and a seed: the same sweep asked twice gives the same answer, and
 nothing here knows agents or tables. Grid points have numbers (mixed radix, the last parameter turns fastest), so a grid of
-millions is never written out. Bayesian search is Optuna's TPE, an optional package, working on positions in [0, 1].
+millions is never written out. Bayesian search is Optuna's, an optional package, working on positions in [0, 1]: its Gaussian
+process where torch is installed, which a few dozen trials are enough for, and its TPE otherwise or once there are hundreds.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import random
+import threading
 import warnings
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -26,6 +28,10 @@ _KNOWN_KEYS = {
     "name", "parameters", "program", "project", "queue", "run_cap", "run_name", "runcap", "scheduler",
 }  # fmt: skip
 _LARGEST_GRID = 2**62
+# A Gaussian process takes half a second for 200 trials, during which nobody else can write, and the cube of it for more.
+_MOST_FOR_A_PROCESS = 200
+# Trials before the first that is no draw at random: two for each parameter, within these.
+_FEWEST_AT_RANDOM, _MOST_AT_RANDOM = 4, 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +168,12 @@ def check_installed(search: Search) -> None:
         )
 
 
+def prepare(search: Search) -> None:
+    """Load what the search needs while its first agent is on its way: it takes seconds, and others would wait meanwhile."""
+    if search.method == "bayes" and not search.steered:
+        threading.Thread(target=_rehearse, args=(search,), daemon=True).start()
+
+
 def exhausted(search: Search, taken: Set[int], tried: int) -> bool:
     """Whether there is nothing left to try.
 
@@ -245,13 +257,16 @@ def _bayes(search: Search, past: Sequence[Past], *, seed: str, number: int) -> d
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    drawn = random.Random(f"{seed}/{number}").getrandbits(32)
     kinds = {".".join(parameter.path): _kind(parameter) for parameter in search.parameters if parameter.count != 1}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # The liar keeps agents that ask at the same time apart: a running trial counts as a bad one.
-        sampler = optuna.samplers.TPESampler(
-            seed=random.Random(f"{seed}/{number}").getrandbits(32), multivariate=True, constant_liar=True
-        )
+        # Both keep agents that ask at the same time apart: a running trial counts as one that disappoints.
+        if importlib.util.find_spec("torch") is not None and len(past) <= _MOST_FOR_A_PROCESS:
+            first = min(max(2 * len(kinds), _FEWEST_AT_RANDOM), _MOST_AT_RANDOM)
+            sampler: optuna.samplers.BaseSampler = optuna.samplers.GPSampler(seed=drawn, n_startup_trials=first)
+        else:
+            sampler = optuna.samplers.TPESampler(seed=drawn, multivariate=True, constant_liar=True)
         study = optuna.create_study(sampler=sampler)
         worst = max((trial.loss for trial in past if trial.loss is not None), default=None)
         for trial in past:
@@ -270,6 +285,15 @@ def _bayes(search: Search, past: Sequence[Past], *, seed: str, number: int) -> d
         else:
             values[parameter.path] = parameter.nth(place) if isinstance(parameter, Choice) else parameter.at(place)
     return values
+
+
+def _rehearse(search: Search) -> None:
+    past: list[Past] = []
+    for number in range(_MOST_AT_RANDOM + 1):
+        place = (number + 0.5) / (_MOST_AT_RANDOM + 1)
+        values = {parameter.path: parameter.at(place) for parameter in search.parameters}
+        past.append(Past(values=values, point=None, loss=place, running=False))
+    _bayes(search, past, seed="rehearsal", number=0)
 
 
 def _kind(parameter: Parameter) -> Any:
