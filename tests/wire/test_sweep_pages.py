@@ -51,7 +51,7 @@ def test_the_page_shows_the_best_first_and_how_it_came_there(sweep: Sweep) -> No
     assert [(trial["number"], trial["value"]) for trial in trials] == [(2, 0.5), (3, 1.0), (1, 3.0), (4, None)]
     assert shown["best"]["number"] == 2
     assert shown["best_so_far"]["points"] == [[1, 3.0], [2, 0.5], [3, 0.5]]
-    assert (shown["parameters"], shown["started"], shown["expected"]) == (["x", "model.w"], 4, 6)
+    assert (shown["parameters"], shown["started"], shown["expected"]) == (["model.w", "x"], 4, 6)
     assert [(agent["name"], agent["runs"]) for agent in shown["agents"]] == [("agent-1", 4)]
 
 
