@@ -7,6 +7,7 @@ from registry.cli import CommandTable
 TABLE: CommandTable = {
     "dataset": ("pipelines.cli.dataset:dataset", "Push, pull, list, show and compare dataset versions."),
     "train": ("pipelines.cli.train:train", "Train a model on a dataset version."),
+    "sweep": ("pipelines.cli.sweep:sweep", "Search hyper-parameters: many trainings, the best one's model under an alias."),
     "evaluate": ("pipelines.cli.evaluate:evaluate", "Score a model version with ONNX Runtime."),
     "gate": ("pipelines.cli.promote:gate", "Judge a model version against a policy; moves nothing."),
     "promote": ("pipelines.cli.promote:promote", "Move an alias to a model version, if the gate passes."),

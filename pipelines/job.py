@@ -55,6 +55,10 @@ class Job:
         """What the run ends with when the block ends; anything but 0 marks it failed."""
         self._run.exit_code = exit_code
 
+    def use(self, version: Version) -> None:
+        """Record the version as an input without looking at its files."""
+        self._run.use(version)
+
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         self._run.log(values, step=step)
 

@@ -22,6 +22,7 @@ import requests
 import wandb
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
+from registry import backend_sweeps
 from registry.backend_drafts import Draft, Hashed, stored_files
 from registry.collector import no_collection
 from registry.copying import arriving, copy_folder
@@ -31,6 +32,7 @@ from registry.errors import BadReference, Conflict, NotFound, RegError, RemotePr
 from registry.records import RunFact, Target, Version
 from registry.references import REGISTRY_PREFIX, Digest, Reference
 from registry.settings import Settings
+from registry.sweeps import Sweep, Trial, trials
 
 # Artifact types that the SDK logs for itself, as the storage of something else.
 MADE_BY_THE_SDK = frozenset({"job", "code", "run_table", "wandb-history"})
@@ -81,6 +83,11 @@ class Backend:
         """Server, entity and project in words."""
         server = f"the embedded server in {self.settings.home}" if self._embedded else self.url
         return f"{server}, entity {self.entity}, project {self.project}"
+
+    @property
+    def reachable(self) -> bool:
+        """Whether other machines may reach the server: it is none that ends with this command."""
+        return self._embedded is None or not self._embedded.own
 
     @property
     def user(self) -> str:
@@ -265,7 +272,58 @@ class Backend:
                 for run in self._api.runs(f"{self.entity}/{self.project}", filters=wanted, order="-created_at", lazy=False)
             ]
 
+    # Sweeps
+
+    def new_sweep(self, config: Mapping[str, Any]) -> Sweep:
+        """Register a sweep of the project.
+
+        Raises:
+            UsageError: the server does not take the configuration; says why.
+        """
+        with _translated("create the sweep"):
+            return self.sweep(Reference(name=backend_sweeps.create(config, entity=self.entity, project=self.project)))
+
+    def sweep(self, named: Reference) -> Sweep:
+        """The sweep of this id or path, as it is now.
+
+        Raises:
+            NotFound: there is none.
+        """
+        path = named.within(entity=self.entity, project=self.project).path
+        with _translated(f"look up the sweep '{path}'"):
+            try:
+                return backend_sweeps.fact(self._api, path)
+            except Exception as exc:
+                if _is_absent(exc):
+                    raise NotFound(f"there is no sweep '{path}'", hint="reg sweep ls") from exc
+                raise
+
+    def sweeps(self) -> list[Sweep]:
+        """The sweeps of the project, newest first."""
+        with _translated(f"list the sweeps of {self.entity}/{self.project}"):
+            return backend_sweeps.of_project(self._api, self.entity, self.project)
+
+    def trials(self, sweep: Sweep) -> list[Trial]:
+        """The runs of a sweep with what they tried, in the order started."""
+        with _translated(f"list the runs of sweep {sweep.path}"):
+            self._api.flush()  # type: ignore[no-untyped-call]  # the SDK remembers the runs of a question
+            wanted = {"sweep": sweep.id}
+            found = self._api.runs(f"{sweep.entity}/{sweep.project}", filters=wanted, order="+created_at", lazy=False)
+            return trials(sweep, [_run(run) for run in found])
+
+    def output_of(self, run: RunFact, *, type: str) -> Version | None:
+        """The last version of this type that a run logged."""
+        return next((version for version in reversed(self.outputs(run)) if version.type == type), None)
+
     # Writing
+
+    def give_alias(self, version: Version, alias: str) -> None:
+        """Let a version hold an alias in the collection it was logged to; who held it before holds it no more."""
+        with _translated(f"give '{version}' the alias '{alias}'"):
+            artifact = self._api.artifact(str(version.origin))
+            if alias not in artifact.aliases:
+                artifact.aliases.append(alias)
+                artifact.save()
 
     @contextmanager
     def run(
@@ -300,6 +358,8 @@ class Backend:
             yield run
             exit_code = run.exit_code
         except KeyboardInterrupt:
+            if sdk.sweep_id:
+                sdk.mark_preempting()  # an interrupted trial is given out again
             exit_code = 130
             raise
         finally:

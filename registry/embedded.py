@@ -75,6 +75,11 @@ class EmbeddedServer:
             raise EnvironmentProblem(f"cannot read {self._home / 'key'}: {exc.strerror}") from exc
 
     @property
+    def own(self) -> bool:
+        """Whether it is this process's child and ends with it."""
+        return self._child is not None
+
+    @property
     def alive(self) -> bool:
         return self._child is None or self._child.poll() is None
 

@@ -93,7 +93,14 @@ def test_registry_never_imports_pipelines() -> None:
 
 
 def test_the_server_uses_only_the_ground_floor_of_registry() -> None:
-    ground = {"registry", "registry.errors", "registry.references", "registry.settings", "registry.__version__"}
+    ground = {
+        "registry",
+        "registry.coordinates",
+        "registry.errors",
+        "registry.references",
+        "registry.settings",
+        "registry.__version__",
+    }
     for name in MODULES:
         if name.startswith("registry.server"):
             used = {m for m, _ in IMPORTS[name] if m.startswith("registry") and not m.startswith("registry.server")}
@@ -117,7 +124,7 @@ PURE += (
     "registry.yaml_lines",
 )
 PURE += ("registry.means", "registry.corpus", "registry.resampling", "registry.matching", "registry.expressions")
-PURE += ("registry.explanation", "registry.github")
+PURE += ("registry.explanation", "registry.github", "registry.sweeps", "registry.coordinates")
 PURE += tuple(name for name in MODULES if name.startswith(("registry.judging", "registry.verdicts")))
 
 

@@ -205,7 +205,9 @@ def test_what_is_odd_but_harmless_is_remarked() -> None:
 
 @needs_optuna
 @pytest.mark.parametrize("goal", ["minimize", "maximize"])
-def test_bayes_finds_a_valley_better_than_chance(goal: str) -> None:
+def test_bayes_without_torch_finds_a_valley_better_than_chance(goal: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else known(name))
     search = search_of(
         {"x": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1.0}, "kind": {"values": ["good", "bad"]}},
         method="bayes",
@@ -220,6 +222,35 @@ def test_bayes_finds_a_valley_better_than_chance(goal: str) -> None:
         past.append(Past(values=values, point=None, loss=search.metric.loss(metric), running=False))
     early, late = (statistics.median(trial.loss or 0 for trial in part) for part in (past[:10], past[-20:]))
     assert late < early / 2
+
+
+def branin(x: float, y: float) -> float:
+    """A known valley: 0.398 at its three lowest points. Source: Dixon & Szegö (1978)."""
+    curve = y - 5.1 / (4 * math.pi**2) * x**2 + 5 / math.pi * x - 6
+    return curve**2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10
+
+
+def lowest(method: str, seed: str, *, trials: int) -> float:
+    """The least of Branin's function that a search finds with four agents at a time, none of which knows the others' values."""
+    search = search_of({"x": {"min": -5.0, "max": 10.0}, "y": {"min": 0.0, "max": 15.0}}, method=method, metric=LOSS)
+    past: list[Past] = []
+    for start in range(0, trials, 4):
+        told = list(past)
+        for number in range(start, start + 4):
+            values = searching.propose(search, told, taken=set(), seed=seed, number=number).values
+            told.append(Past(values=values, point=None, loss=None, running=True))
+        for trial in told[start:]:
+            loss = branin(trial.values[("x",)], trial.values[("y",)])
+            past.append(Past(values=trial.values, point=None, loss=loss, running=False))
+    return min(trial.loss for trial in past if trial.loss is not None)
+
+
+@needs_optuna
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
+def test_bayes_finds_with_32_trials_what_random_does_not_find_with_100() -> None:
+    pairs = [(lowest("bayes", seed, trials=32), lowest("random", seed, trials=100)) for seed in "ab"]
+    assert [mine < other for mine, other in pairs] == [True, True]
+    assert max(mine for mine, _ in pairs) < 0.43, "the least is 0.398"
 
 
 @needs_optuna
@@ -276,6 +307,11 @@ def test_only_strict_hyperband_forgets_that_a_run_was_good_before() -> None:
         searching.to_stop(Hyperband(brackets=(2,), eta=3, strict=strict), losses, {"mine"}) for strict in (False, True)
     )
     assert (kept, stopped) == (set(), {"mine"})
+
+
+def test_a_quick_run_that_is_alone_at_its_last_bracket_is_judged_at_the_ones_before() -> None:
+    losses = {"good": [5, 1], "quick": [9, 9, 9, 9, 9]}
+    assert searching.to_stop(Hyperband(brackets=(1, 2, 4), eta=3, strict=False), losses, {"quick"}) == {"quick"}
 
 
 def test_a_run_before_its_first_bracket_is_left_alone() -> None:

@@ -9,6 +9,7 @@ import click
 
 from pipelines import dataset as dataset_stage
 from pipelines import train as stage
+from pipelines import trial
 from pipelines.config import resolve
 from registry import provenance
 from registry.card import Words
@@ -40,10 +41,11 @@ def train(
 ) -> None:
     """Train a model on a dataset version and log it: weights, ONNX graph with preprocessing, model.yaml."""
     by = provenance.read(environment=os.environ, folder=Path.cwd())
-    with session.writing() as backend:
+    with trial.stoppable(os.environ), session.writing() as backend:
         version = backend.resolve(reference, type="dataset")
         task = dataset_stage.description(backend, version).task
-        config = resolve(task=task, recipe=recipe, file=config_file, assignments=assignments)
+        given = (*assignments, *trial.parameters(os.environ))
+        config = resolve(task=task, recipe=recipe, file=config_file, assignments=given)
         done = stage.run(backend, version, config, name=name, by=by, progress=session.output.progress, card=words)
     file = done.file
     rows = [

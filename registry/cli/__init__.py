@@ -43,6 +43,7 @@ _ORDER = (
     "train",
     "exec",
     "model",
+    "sweep",
     "evaluate",
     "gate",
     "promote",

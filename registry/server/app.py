@@ -31,7 +31,7 @@ from registry.server.bodies import Bodies
 from registry.server.home import Home
 from registry.server.hosts import Hosts
 from registry.server.refusals import Refusal
-from registry.server.store import runs
+from registry.server.store import agents, runs
 from registry.server.ui import pages
 
 _log = logging.getLogger(__name__)
@@ -230,7 +230,7 @@ async def _respond(refusal: Refusal, scope: Scope, receive: Receive, send: Send)
 
 
 async def _watch_heartbeats(home: Home, crashed_after: float) -> None:
-    """Only the server can see that a run's process was killed: it falls silent."""
+    """Only the server can see that the process of a run or of an agent was killed: it falls silent."""
     while True:
         await asyncio.sleep(crashed_after / 6)
         try:
@@ -245,6 +245,11 @@ def _mark_silent_runs(home: Home, crashed_after: float) -> None:
     if silent:
         with home.database.writing() as connection:
             runs.mark_silent(connection, seconds=crashed_after)
+    with home.database.reading() as connection:
+        vanished = agents.vanished(connection, seconds=crashed_after)
+    for sweep in vanished:
+        with home.database.writing() as connection:
+            agents.recover(connection, sweep, seconds=crashed_after)
 
 
 def _base_url(request: Request) -> str:

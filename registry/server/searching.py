@@ -2,7 +2,8 @@
 
 Pure functions of the configuration, what was tried so far, and a seed: the same sweep asked twice gives the same answer, and
 nothing here knows agents or tables. Grid points have numbers (mixed radix, the last parameter turns fastest), so a grid of
-millions is never written out. Bayesian search is Optuna's TPE, an optional package, working on positions in [0, 1].
+millions is never written out. Bayesian search is Optuna's, an optional package, working on positions in [0, 1]: its Gaussian
+process where torch is installed, which a few dozen trials are enough for, and its TPE otherwise or once there are hundreds.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import random
+import threading
 import warnings
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -26,6 +28,10 @@ _KNOWN_KEYS = {
     "name", "parameters", "program", "project", "queue", "run_cap", "run_name", "runcap", "scheduler",
 }  # fmt: skip
 _LARGEST_GRID = 2**62
+# A Gaussian process takes half a second for 200 trials, during which nobody else can write, and the cube of it for more.
+_MOST_FOR_A_PROCESS = 200
+# Trials before the first that is no draw at random: two for each parameter, within these.
+_FEWEST_AT_RANDOM, _MOST_AT_RANDOM = 4, 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +48,7 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperband:
-    """Early termination: at each of `brackets` (numbers of logged values) only the best 1/`eta` go on.
+    """Early termination: at each of `brackets` (numbers of logged values) only the best 1/`eta` go on; `eta` is above 1.
 
     `strict` judges a run by its value at the bracket; otherwise its best value until now has to be too bad.
     """
@@ -162,6 +168,12 @@ def check_installed(search: Search) -> None:
         )
 
 
+def prepare(search: Search) -> None:
+    """Load what the search needs while its first agent is on its way: it takes seconds, and others would wait meanwhile."""
+    if search.method == "bayes" and not search.steered:
+        threading.Thread(target=_rehearse, args=(search,), daemon=True).start()
+
+
 def exhausted(search: Search, taken: Set[int], tried: int) -> bool:
     """Whether there is nothing left to try.
 
@@ -207,19 +219,26 @@ def point_of(search: Search, values: Mapping[Path, Any]) -> int | None:
 
 
 def to_stop(hyperband: Hyperband, losses: Mapping[str, Sequence[float]], running: Set[str]) -> set[str]:
-    """The running runs that are too bad at the last bracket they reached, compared with all that reached it.
+    """The running runs that are too bad at a bracket they reached, compared with all that reached it.
+
+    W&B's own package looks at the last bracket that a run reached. Here each counts: a quick run is past several before anybody
+    looks, and alone at the last.
 
     Args:
         losses: what each run logged, in order, lower is better.
     """
+    reached = max((len(logged) for logged in losses.values()), default=0)
+    thresholds = {}
+    for bracket in hyperband.brackets:
+        if bracket <= reached:
+            there = sorted(logged[bracket - 1] for logged in losses.values() if len(logged) >= bracket)
+            thresholds[bracket] = there[int(len(there) / hyperband.eta)]
     stopped = set()
     for name in running & losses.keys():
         mine = losses[name]
-        bracket = max((bracket for bracket in hyperband.brackets if bracket <= len(mine)), default=None)
-        if bracket is not None:
-            there = sorted(other[bracket - 1] for other in losses.values() if len(other) >= bracket)
-            threshold = there[int(len(there) / hyperband.eta)] if hyperband.eta > 1 else there[-1]
-            if (mine[bracket - 1] if hyperband.strict else min(mine)) > threshold:
+        best = min(mine, default=0.0)
+        for bracket, threshold in thresholds.items():
+            if bracket <= len(mine) and (mine[bracket - 1] if hyperband.strict else best) > threshold:
                 stopped.add(name)
     return stopped
 
@@ -238,13 +257,16 @@ def _bayes(search: Search, past: Sequence[Past], *, seed: str, number: int) -> d
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    drawn = random.Random(f"{seed}/{number}").getrandbits(32)
     kinds = {".".join(parameter.path): _kind(parameter) for parameter in search.parameters if parameter.count != 1}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # The liar keeps agents that ask at the same time apart: a running trial counts as a bad one.
-        sampler = optuna.samplers.TPESampler(
-            seed=random.Random(f"{seed}/{number}").getrandbits(32), multivariate=True, constant_liar=True
-        )
+        # Both keep agents that ask at the same time apart: a running trial counts as one that disappoints.
+        if importlib.util.find_spec("torch") is not None and len(past) <= _MOST_FOR_A_PROCESS:
+            first = min(max(2 * len(kinds), _FEWEST_AT_RANDOM), _MOST_AT_RANDOM)
+            sampler: optuna.samplers.BaseSampler = optuna.samplers.GPSampler(seed=drawn, n_startup_trials=first)
+        else:
+            sampler = optuna.samplers.TPESampler(seed=drawn, multivariate=True, constant_liar=True)
         study = optuna.create_study(sampler=sampler)
         worst = max((trial.loss for trial in past if trial.loss is not None), default=None)
         for trial in past:
@@ -263,6 +285,15 @@ def _bayes(search: Search, past: Sequence[Past], *, seed: str, number: int) -> d
         else:
             values[parameter.path] = parameter.nth(place) if isinstance(parameter, Choice) else parameter.at(place)
     return values
+
+
+def _rehearse(search: Search) -> None:
+    past: list[Past] = []
+    for number in range(_MOST_AT_RANDOM + 1):
+        place = (number + 0.5) / (_MOST_AT_RANDOM + 1)
+        values = {parameter.path: parameter.at(place) for parameter in search.parameters}
+        past.append(Past(values=values, point=None, loss=place, running=False))
+    _bayes(search, past, seed="rehearsal", number=0)
 
 
 def _kind(parameter: Parameter) -> Any:

@@ -240,13 +240,24 @@ def test_the_last_word_of_the_last_run_finishes_a_grid_whose_agent_does_not_ask_
     assert sweep.show()["state"] == "FINISHED"
 
 
-def test_an_idle_agent_leaves_while_another_still_has_the_last_run(server: Server, project: str) -> None:
+def test_an_idle_agent_waits_for_the_last_run_of_another_and_leaves_with_it(server: Server, project: str) -> None:
     sweep = created(server, project, {**GRID, "parameters": {"x": {"value": 1}}})
     busy, idle = sweep.agent(), sweep.agent()
     run, _ = sweep.given(busy)
     sweep.begin(run)
-    assert sweep.beat(idle) == [{"type": "exit"}]
-    assert (sweep.beat(busy, run), sweep.show()["state"]) == ([], "RUNNING")
+    assert (sweep.beat(idle), sweep.beat(busy, run), sweep.show()["state"]) == ([], [], "RUNNING")
+    sweep.end(run, 1)
+    assert [sweep.beat(agent) for agent in (idle, busy)] == [[{"type": "exit"}]] * 2
+
+
+def test_an_idle_agent_takes_over_the_last_run_of_one_that_vanished(server: Server, project: str) -> None:
+    sweep = created(server, project, {**GRID, "parameters": {"x": {"value": 1}}})
+    busy, idle = sweep.agent(), sweep.agent()
+    run, x = sweep.given(busy)
+    assert sweep.beat(idle) == []
+    sweep.vanish(busy)
+    again, same = sweep.given(idle)
+    assert (again != run, same) == (True, x)
 
 
 def test_run_cap_ends_a_random_sweep(server: Server, project: str) -> None:
@@ -348,6 +359,22 @@ def test_the_point_of_a_lost_agent_is_given_out_again(server: Server, project: s
     assert [agent["state"] for agent in shown["agents"]] == ["CRASHED", "RUNNING"]
 
 
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_parameters_that_were_drawn_for_a_lost_agent_are_given_out_again(server: Server, project: str, method: str) -> None:
+    if method == "bayes":
+        pytest.importorskip("optuna")
+    sweep = created(server, project, {**RANDOM, "method": method, "run_cap": 2})
+    lost, other = sweep.agent(), sweep.agent()
+    _, x = sweep.given(lost)
+    run, y = sweep.given(other)
+    sweep.end(run, y)
+    assert (sweep.beat(other), x != y) == ([], True)
+    sweep.vanish(lost)
+    run, again = sweep.given(other)
+    sweep.end(run, again)
+    assert (again, sweep.beat(other), sweep.show()["state"]) == (x, [{"type": "exit"}], "FINISHED")
+
+
 def test_parameters_that_took_three_agents_down_are_not_given_to_a_fourth(server: Server, project: str) -> None:
     sweep = created(server, project, GRID)
     given = []
@@ -397,6 +424,18 @@ def test_hyperband_stops_what_is_worse_at_its_bracket_and_keeps_saying_so(server
     assert sweep.beat(agents[3], given[3]) == [{"type": "stop", "run_id": given[3]}]
     sweep.beat(agents[3])
     assert [run["state"] for run in sweep.show()["runs"]] == ["running"] * 3 + ["killed"]
+
+
+def test_a_run_that_was_told_to_stop_was_killed_whatever_its_process_says(server: Server, project: str) -> None:
+    sweep = created(server, project, GRID)
+    agent = sweep.agent()
+    run, _ = sweep.given(agent)
+    sweep.begin(run)
+    sweep.set(state="CANCELED")
+    sweep.beat(agent, run)
+    sweep.log(run, 1.0, preempting=True)
+    sweep.log(run, 1.0, complete=True, exitcode=1)
+    assert [run["state"] for run in sweep.show()["runs"]] == ["killed"]
 
 
 def test_a_run_started_by_hand_counts_for_the_sweep_it_names(server: Server, project: str) -> None:

@@ -67,6 +67,7 @@ def upsert_sweep(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
             input.get("project_name") or places.DEFAULT_PROJECT,
         )
         changed = sweeps.create(context.connection, where, config=config, user_id=context.user.id, values=values)
+        searching.prepare(changed.search)
         if input.get("prior_runs_filters"):
             sweeps.adopt_prior(context.connection, changed, input["prior_runs_filters"])
     warnings = searching.parse(changed.config)[1] if config is not None else ()
@@ -82,6 +83,7 @@ def create_agent(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     if wanted is None:
         raise NotFound(f"there is no sweep {entity}/{name}/{input['sweep'][:80]}")
     context.access.write(wanted.project_id)
+    searching.prepare(wanted.search)
     return {"agent": agents.create(context.connection, wanted, host=input["host"])}
 
 

@@ -1,10 +1,13 @@
 """Agents: processes that ask every few seconds what to do, and are told to run, to stop, or to go.
 
-Everything is decided in the one transaction of a heartbeat, so two agents never get the same parameters. An agent that is given
-a run names it in all its later heartbeats until the run's process has ended. That tells three cases apart: an answer that never
-arrived (the run is offered again, under the same name), a process that ended without a word (the run has failed), and an agent
-that vanished. A vanished agent is silent for five minutes; its run crashes like any silent run, and its grid point is given out
-again. A run that crashed under a living agent keeps its point: parameters that kill a process would kill the next one too.
+Everything is decided in the one transaction of a heartbeat, so two agents never get the same parameters. An agent that is
+given a run names it in all its later heartbeats until the run's process has ended. That tells three cases apart: an answer
+that never arrived (the run is offered again, under the same name), a process that ended without a word (the run has failed),
+and an agent that vanished. A vanished agent is silent for five minutes; its run crashes like any silent run, and its
+parameters are given out again. A run that crashed under a living agent is not repeated: parameters that kill a process would
+kill the next one too.
+
+An agent without work waits while another still has a run: should that one vanish, somebody is there to take its run over.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from registry.errors import NotFound
 from registry.server import searching, spaces
@@ -134,11 +137,23 @@ def heartbeat(connection: Connection, agent: Agent, *, running: Set[str], user_i
         if command is not None:
             return [command]
         # A program of the user decides when a steered sweep ends.
-        if sweep.search.steered and sweeps.by_id(connection, sweep.id).state in sweeps.OPEN:
+        left = sweeps.by_id(connection, sweep.id) if sweep.search.steered else sweeps.settle(connection, sweep)
+        if left.state in sweeps.OPEN:
             return []
-        sweeps.settle(connection, sweep)
     connection.execute(update(agents).where(agents.c.id == agent.id).values(state="FINISHED"))
     return [Command(type="exit")]
+
+
+def vanished(connection: Connection, *, seconds: float) -> list[int]:
+    """The sweeps that have a trial whose agent has been silent for so long, by id."""
+    return list(
+        connection.execute(_vanished(timedelta(seconds=seconds)).with_only_columns(trials.c.sweep_id).distinct()).scalars()
+    )
+
+
+def recover(connection: Connection, sweep_id: int, *, seconds: float) -> None:
+    """Notice the trials of a sweep whose agents vanished, so that the next agent that asks gets their parameters."""
+    _recover(connection, sweeps.by_id(connection, sweep_id), silence=timedelta(seconds=seconds))
 
 
 def _hear(connection: Connection, agent: Agent, running: Set[str]) -> None:
@@ -154,14 +169,18 @@ def _hear(connection: Connection, agent: Agent, running: Set[str]) -> None:
                 run_store.change(connection, trial.run_id, {"state": "failed"})
 
 
-def _recover(connection: Connection, sweep: Sweep) -> None:
+def _recover(connection: Connection, sweep: Sweep, *, silence: timedelta = _SILENCE) -> None:
     """Notice trials whose agents vanished with them."""
-    gone = select(agents.c.id).where(agents.c.sweep_id == sweep.id, agents.c.heartbeat_at < _silent_since())
-    silent = trials.c.agent_id.in_(gone)
-    for trial in _trials(connection, silent, ~trials.c.over, ~trials.c.lost, runs.c.state.in_(("pending", "crashed"))):
+    for trial in connection.execute(_vanished(silence).where(trials.c.sweep_id == sweep.id)).all():
         _set(connection, trial.id, lost=True)
         run_store.change(connection, trial.run_id, {"state": "crashed"})
         connection.execute(update(agents).where(agents.c.id == trial.agent_id).values(state="CRASHED"))
+
+
+def _vanished(silence: timedelta) -> Select[Any]:
+    gone = select(agents.c.id).where(agents.c.heartbeat_at < _silent_since(silence))
+    query = select(trials).join(runs, runs.c.id == trials.c.run_id).order_by(trials.c.number)
+    return query.where(trials.c.agent_id.in_(gone), ~trials.c.over, ~trials.c.lost, runs.c.state.in_(("pending", "crashed")))
 
 
 def _unwanted(connection: Connection, sweep: Sweep, running: Set[str]) -> set[str]:
@@ -209,6 +228,13 @@ def _next(connection: Connection, sweep: Sweep, agent: Agent, user_id: int) -> C
         return _scheduled(connection, sweep, agent, user_id)
     if sweeps.exhausted(connection, sweep):
         return None
+    arguments, point = sweeps.lost(connection, sweep) or _proposed(connection, sweep, search)
+    first_offer = {"agent_id": agent.id, "point": point, "offers": 1}
+    run = _start(connection, sweep, arguments=arguments, user_id=user_id, values={}, trial=first_offer)
+    return Command(type="run", run=run.name, arguments=arguments)
+
+
+def _proposed(connection: Connection, sweep: Sweep, search: searching.Search) -> tuple[dict[str, Any], int | None]:
     proposal = searching.propose(
         search,
         sweeps.past(connection, sweep) if search.method == "bayes" else (),
@@ -216,10 +242,7 @@ def _next(connection: Connection, sweep: Sweep, agent: Agent, user_id: int) -> C
         seed=sweep.name,
         number=sweeps.next_number(connection, sweep),
     )
-    arguments = spaces.arguments(proposal.values)
-    first_offer = {"agent_id": agent.id, "point": proposal.point, "offers": 1}
-    run = _start(connection, sweep, arguments=arguments, user_id=user_id, values={}, trial=first_offer)
-    return Command(type="run", run=run.name, arguments=arguments)
+    return spaces.arguments(proposal.values), proposal.point
 
 
 def _offer(connection: Connection, agent: Agent, trial: Row[Any]) -> Command:
@@ -272,8 +295,8 @@ def _trials(connection: Connection, *conditions: Any) -> Sequence[Row[Any]]:
     return connection.execute(query.order_by(trials.c.number)).all()
 
 
-def _silent_since() -> str:
-    return (datetime.now(UTC) - _SILENCE).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _silent_since(silence: timedelta = _SILENCE) -> str:
+    return (datetime.now(UTC) - silence).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _set(connection: Connection, trial_id: int, **values: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, insert, null, select, update
 
 from registry.errors import BadData, Conflict, NotFound
-from registry.server import searching, spaces
+from registry.server import documents, limits, searching, spaces
 from registry.server.context import now
 from registry.server.filters import Fields, condition, json_at
 from registry.server.searching import Metric, Search
@@ -58,6 +58,16 @@ class Sweep:
     @property
     def search(self) -> Search:
         return searching.parse(self.config)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Try:
+    """A trial for people: its number from 1, its run, what it tries by dotted names, and its run's metric."""
+
+    number: int
+    run_id: int
+    values: Mapping[str, Any]
+    value: float | None
 
 
 FIELDS = Fields(
@@ -112,8 +122,10 @@ def create(connection: Connection, project: Project, *, config: str, user_id: in
     search, _ = searching.parse(config)
     searching.check_installed(search)
     moment = now()
+    title = documents.read_yaml(config, "the sweep configuration", largest=limits.SWEEP_CONFIGURATION).get("name")
     row = {
         "state": "PENDING",
+        "display_name": title if isinstance(title, str) else None,
         **values,
         "name": "".join(secrets.choice(_ALPHABET) for _ in range(8)),
         "project_id": project.id,
@@ -226,6 +238,15 @@ def taken(connection: Connection, sweep: Sweep) -> set[int]:
     return set(connection.execute(query.having((lost < func.count()) | (lost >= _MOST_LOSSES))).scalars())
 
 
+def lost(connection: Connection, sweep: Sweep) -> tuple[dict[str, Any], int | None] | None:
+    """The arguments and grid point that were only ever tried by agents that vanished with them, the oldest first."""
+    query = select(trials.c.arguments, func.max(trials.c.point).label("point")).where(trials.c.sweep_id == sweep.id)
+    losses = func.sum(trials.c.lost)
+    query = query.group_by(trials.c.arguments).having((losses == func.count()) & (losses < _MOST_LOSSES))
+    row = connection.execute(query.order_by(func.min(trials.c.number)).limit(1)).one_or_none()
+    return None if row is None else (json.loads(row.arguments), row.point)
+
+
 def tried(connection: Connection, sweep: Sweep) -> int:
     """How many trials count against the run cap."""
     query = select(func.count()).select_from(trials).where(trials.c.sweep_id == sweep.id, ~trials.c.lost)
@@ -248,6 +269,22 @@ def past(connection: Connection, sweep: Sweep) -> list[searching.Past]:
     ]
 
 
+def tries(connection: Connection, sweep: Sweep, *, most: int) -> list[Try]:
+    """The latest trials of a sweep, in the order started."""
+    search = sweep.search
+    loss = json_at(runs.c.summary, search.metric.name) if search.metric else null()
+    columns = (trials.c.number, trials.c.run_id, trials.c.arguments, loss.label("loss"))
+    rows = connection.execute(_trials_and_runs(sweep).add_columns(*columns).order_by(trials.c.number.desc()).limit(most)).all()
+    found = []
+    for row in reversed(rows):
+        values = spaces.values_in(search.parameters, json.loads(row.arguments))
+        reached = None if search.metric is None else _loss(row.loss, search.metric)
+        value = None if search.metric is None or reached is None else search.metric.loss(reached)
+        tried = {".".join(path): tried for path, tried in values.items()}
+        found.append(Try(number=row.number + 1, run_id=row.run_id, values=tried, value=value))
+    return found
+
+
 def exhausted(connection: Connection, sweep: Sweep) -> bool:
     """Whether nothing is left to give to an agent."""
     return searching.exhausted(sweep.search, taken(connection, sweep), tried(connection, sweep))
@@ -260,17 +297,25 @@ def settle(connection: Connection, sweep: Sweep) -> Sweep:
     """
     if sweep.state not in OPEN or not exhausted(connection, sweep):
         return sweep
-    alive = _trials_and_runs(sweep).add_columns(trials.c.id).where(~trials.c.over, ~trials.c.lost, runs.c.state.in_(_UNENDED))
+    held = ~trials.c.over & runs.c.state.in_(_UNENDED)
+    alive = _trials_and_runs(sweep).add_columns(trials.c.id).where(~trials.c.lost, held | (runs.c.state == "preempted"))
     if connection.execute(alive.limit(1)).one_or_none() is not None:
         return sweep
     return change(connection, sweep.id, {"state": "FINISHED"})
 
 
 def run_ended(connection: Connection, run: Run) -> None:
-    """A run said its last word: perhaps that finishes its sweep, whose agent may not ask again."""
+    """A run said its last word: perhaps that finishes its sweep, whose agent may not ask again.
+
+    A run that was told to stop was killed, whatever its process says about it: it neither failed nor is it to be resumed.
+    """
     sweep = find(connection, run.project_id, run.sweep) if run.sweep else None
-    if sweep is not None:
-        settle(connection, sweep)
+    if sweep is None:
+        return
+    stopped = select(trials.c.id).where(trials.c.run_id == run.id, trials.c.stopped)
+    if run.state in ("failed", "preempted") and connection.execute(stopped).one_or_none() is not None:
+        run_store.change(connection, run.id, {"state": "killed"})
+    settle(connection, sweep)
 
 
 def _trials_and_runs(sweep: Sweep) -> Select[Any]:

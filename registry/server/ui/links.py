@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from registry import references
 from registry.errors import BadReference
 from registry.references import REGISTRY_PREFIX
-from registry.server.store.overview import CollectionRow, ProjectRow, RunRow, VersionRow
+from registry.server.store.overview import CollectionRow, ProjectRow, RunRow, SweepRow, VersionRow
 
 HOME = "/"
 LOGIN = "/login"
@@ -29,6 +29,8 @@ def address(thing: Any) -> str | None:
             return registry(thing.organization, thing.name)
         case ProjectRow():
             return project(thing.entity, thing.name)
+        case SweepRow():
+            return sweep(thing.entity, thing.project, thing.name)
         case RunRow():
             return run(thing.entity, thing.project, thing.name)
         case CollectionRow():
@@ -45,6 +47,10 @@ def project(entity: str, name: str) -> str:
 def run(entity: str, project_name: str, name: str) -> str:
     # The characters that the SDK leaves as they are in a run's id.
     return f"{project(entity, project_name)}/runs/{quote(name, safe='=+&$@')}"
+
+
+def sweep(entity: str, project_name: str, name: str) -> str:
+    return f"{project(entity, project_name)}/sweeps/{_part(name)}"
 
 
 def run_file(entity: str, project_name: str, run_name: str, file: str) -> str:

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from registry import __version__
+from registry import __version__, coordinates
 from registry.errors import NotFound, RegError
 from registry.server import refusals
 from registry.server.context import Context, User
@@ -28,11 +28,11 @@ from registry.server.home import Home
 from registry.server.refusals import Unauthenticated
 from registry.server.store import access
 from registry.server.transfers import path_segments
-from registry.server.ui import artifacts, charts, formats, links, login, projects, registries, restricted, runs
+from registry.server.ui import artifacts, charts, formats, links, login, projects, registries, restricted, runs, sweeps
 from registry.server.ui.visit import Redirect, Visit
 
 _HERE = Path(__file__).parent
-_STYLE = (_HERE / "static" / "style.css").read_bytes()
+_STYLE = (_HERE / "static" / "style.css").read_bytes() + coordinates.STYLE.encode()
 _STYLE_ADDRESS = f"/-/style.css?{hashlib.sha256(_STYLE).hexdigest()[:12]}"
 
 _RULES = {
@@ -51,6 +51,7 @@ _TEMPLATES: Mapping[type, str] = {
     projects.Home: "home.html",
     projects.Project: "project.html",
     runs.Run: "run.html",
+    sweeps.Sweep: "sweep.html",
     artifacts.Collection: "collection.html",
     artifacts.Version: "version.html",
     registries.Registry: "registry.html",
@@ -77,6 +78,7 @@ _environment.filters.update(
     flat=formats.flat,
 )
 _environment.globals["duration"] = formats.duration
+_environment.filters["parallel"] = sweeps.drawn
 
 
 def _show(segments: list[str]) -> Callable[[Visit], Any] | None:
@@ -88,10 +90,12 @@ def _show(segments: list[str]) -> Callable[[Visit], Any] | None:
             return lambda visit: registries.registry(visit, organization, name)
         case [_, "registry", _]:
             return _selected
-        case [entity, project] | [entity, project, "workspace" | "overview" | "runs" | "artifacts"]:
+        case [entity, project] | [entity, project, "workspace" | "overview" | "runs" | "artifacts" | "sweeps"]:
             return lambda visit: projects.project(visit, entity, project)
         case [entity, project, "runs", run]:
             return lambda visit: runs.run(visit, entity, project, run)
+        case [entity, project, "sweeps", sweep]:
+            return lambda visit: sweeps.sweep(visit, entity, project, sweep)
         case [entity, project, "runs", run, "files", *file] if file:
             return lambda visit: runs.file(visit, entity, project, run, "/".join(file))
         case [entity, project, "artifacts", _, collection]:

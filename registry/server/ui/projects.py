@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from registry.errors import NotFound
 from registry.server.access import Level
 from registry.server.store import access, overview, people
-from registry.server.store.overview import CollectionRow, ProjectRow, RunRow, VersionRow
+from registry.server.store.overview import CollectionRow, ProjectRow, RunRow, SweepRow, VersionRow
 from registry.server.ui.visit import Listing, Visit
 
 
@@ -22,7 +22,7 @@ class Home:
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """The runs and collections of one project; `made` is what each shown run logged, by the run's id."""
+    """The runs, sweeps and collections of one project; `made` is what each shown run logged, by the run's id."""
 
     entity: str
     name: str
@@ -32,6 +32,7 @@ class Project:
     runs: Listing[RunRow]
     made: Mapping[int, Sequence[VersionRow]]
     collections: Listing[CollectionRow]
+    sweeps: Listing[SweepRow]
 
 
 def home(visit: Visit) -> Home:
@@ -66,6 +67,9 @@ def project(visit: Visit, entity: str, name: str) -> Project:
         made=overview.versions_of_runs(connection, "logged", [run.id for run in runs.items]),
         collections=visit.listing(
             "collections", lambda after, first: overview.collection_page(connection, found.id, after=after, first=first)
+        ),
+        sweeps=visit.listing(
+            "sweeps", lambda after, first: overview.sweep_page(connection, found.id, after=after, first=first)
         ),
     )
 

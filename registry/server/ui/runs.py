@@ -39,6 +39,7 @@ class Run:
     exitcode: int | None
     job_type: str | None
     group: str | None
+    sweep: str | None
     tags: Sequence[str]
     notes: str | None
     by: str | None
@@ -73,6 +74,7 @@ def run(visit: Visit, entity: str, project: str, name: str) -> Run:
         exitcode=found.exitcode,
         job_type=found.job_type,
         group=found.group,
+        sweep=found.sweep,
         tags=[str(tag) for tag in json.loads(found.tags)],
         notes=found.notes,
         by=overview.username(connection, found.user_id),

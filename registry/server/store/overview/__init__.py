@@ -8,6 +8,7 @@ Who holds an alias, and on what evidence, stands in `holders`.
 from registry.server.store.overview.collections import CollectionRow, MemberRow, collection, collection_page, member_page
 from registry.server.store.overview.projects import ProjectRow, project_page
 from registry.server.store.overview.runs import RunRow, Way, job_types, run_page, run_rows, runs_of_version, username
+from registry.server.store.overview.sweeps import SweepRow, sweep_page
 from registry.server.store.overview.versions import (
     VERDICT_TYPE,
     VersionRow,
@@ -25,6 +26,7 @@ __all__ = [
     "MemberRow",
     "ProjectRow",
     "RunRow",
+    "SweepRow",
     "VersionRow",
     "Way",
     "collection",
@@ -38,6 +40,7 @@ __all__ = [
     "run_page",
     "run_rows",
     "runs_of_version",
+    "sweep_page",
     "username",
     "version_rows",
     "versions_of_run",
