@@ -83,7 +83,7 @@ def run(backend: Backend, plan: Plan, *, progress: Progress) -> list[Result]:
     }
     name = " against ".join(f"{m.origin.name}:{m.origin.tag}" for m in models)
     with open_job(backend, job_type="evaluate", name=f"evaluate {name}", config=config) as job:
-        dataset = load(job.take(plan.dataset))
+        dataset = load(job.take(plan.dataset), memory=backend.settings.data_memory)
         split = dataset.split(plan.split)
         opened = [_open(job, version, dataset, plan) for version in models]
         timings = _timed(opened, split, plan.batches, progress)

@@ -18,6 +18,7 @@ from threading import Thread
 
 from pipelines.data import reading
 from pipelines.data.folder import File
+from pipelines.data.inputs import Room
 from pipelines.data.memory import Memory, recall
 from pipelines.data.options import Options
 from pipelines.data.reading import Inspection, OnProgress
@@ -69,5 +70,6 @@ def looking(settings: Settings, path: Path, options: Options, *, on_progress: On
                 Thread(target=import_module, args=("registry.backend",), daemon=True).start()
 
         with no_collection():
-            found = reading.inspect(path, options, on_progress=on_progress, on_files=begin, memory=memory)
+            room = Room(settings.data_memory, settings.home)
+        found = reading.inspect(path, options, on_progress=on_progress, on_files=begin, memory=memory, room=room)
         yield Look(found=found, memory=memory, new=new, intake=intake, server=server)

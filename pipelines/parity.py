@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.data.inputs import Inputs
 from pipelines.onnx_export import Parity as Exported
 from pipelines.runtime import Session, open_session
 from registry.records import Parity
@@ -21,7 +22,7 @@ _BATCH = 128
 _MOST_POINTS = 64
 
 
-def parities(session: Session, exported: Exported, *, model: Path, inputs: NDArray[Any]) -> tuple[Parity, ...]:
+def parities(session: Session, exported: Exported, *, model: Path, inputs: Inputs) -> tuple[Parity, ...]:
     """What is known about the scores of a session: that its graph is the network, and its device computes what the CPU does.
 
     Args:

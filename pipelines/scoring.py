@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import metrics
+from pipelines.data.inputs import Inputs
 from registry.errors import BadData
 from registry.evidence import write_evaluation
 from registry.records import Evaluation, Latency, Metric, Parity, Pinned, Runtime, Scored
@@ -96,7 +97,7 @@ def score(
     session: Scorer,
     *,
     kind: OutputKind,
-    inputs: NDArray[Any],
+    inputs: Inputs,
     targets: NDArray[Any],
     items: Sequence[str],
     labels: Sequence[str],
@@ -159,7 +160,7 @@ def score(
 
 def time_alone(
     session: Scorer,
-    inputs: NDArray[Any],
+    inputs: Inputs,
     *,
     batches: Sequence[int] = LATENCY_BATCHES,
     seconds: float = 2.0,
@@ -197,7 +198,7 @@ def time_alone(
 def time_against(
     candidate: Scorer,
     baseline: Scorer,
-    inputs: NDArray[Any],
+    inputs: Inputs,
     *,
     batches: Sequence[int] = (1,),
     blocks: int = 30,
@@ -238,7 +239,7 @@ def evaluate(
     session: Scorer,
     *,
     kind: OutputKind,
-    inputs: NDArray[Any],
+    inputs: Inputs,
     targets: NDArray[Any],
     items: Sequence[str],
     model: Pinned,
@@ -338,7 +339,7 @@ def _check_probabilities(model: Path, scores: NDArray[np.float32], ids: NDArray[
         )
 
 
-def _batch(inputs: NDArray[Any], size: int) -> NDArray[Any]:
+def _batch(inputs: Inputs, size: int) -> NDArray[Any]:
     """The first `size` items, from the start again when there are fewer."""
     return np.ascontiguousarray(inputs[np.arange(size) % len(inputs)])
 

@@ -43,7 +43,7 @@ def run(backend: Backend, dataset: Version, config: TrainConfig, *, name: str, b
         "dataset_digest": str(dataset.digest),
     }
     with open_job(backend, job_type="train", name=f"train {name} on {dataset}", config=described) as job:
-        data = reading.load(job.take(dataset))
+        data = reading.load(job.take(dataset), memory=backend.settings.data_memory)
         train = data.split("train")
         with progress("training") as advance:
             trained = fit(

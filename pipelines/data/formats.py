@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from pipelines.data import idx, image_folders, npz, tables
+from pipelines.data import idx, image_folders, npy, npz, tables
 from pipelines.data.contents import Divided, Source
 from pipelines.data.folder import File, Folder
+from pipelines.data.inputs import Room
 from pipelines.data.memory import Picture
 from pipelines.data.options import SEED, TEST_FRACTION, Options
 from pipelines.data.spec import Division, Format
@@ -22,20 +23,24 @@ _CLAIMS: Mapping[Format, Callable[[File], bool]] = MappingProxyType(
     {
         "idx": idx.claims,
         "npz": npz.claims,
+        "npy": npy.claims,
         "images": image_folders.claims,
         "csv": tables.claims_csv,
         "parquet": tables.claims_parquet,
     }
 )
-_OPEN_ARRAYS: Mapping[Format, Callable[[Sequence[File], Options], Source]] = MappingProxyType(
-    {"idx": idx.open_idx, "npz": npz.open_npz}
+_OPEN_ARRAYS: Mapping[Format, Callable[[Sequence[File], Options, Room], Source]] = MappingProxyType(
+    {"idx": idx.open_idx, "npz": npz.open_npz, "npy": npy.open_npy}
 )
 
 
-def open_source(folder: Folder, options: Options, pictures: dict[str, Picture] | None = None) -> tuple[Format, Source]:
+def open_source(
+    folder: Folder, options: Options, room: Room, pictures: dict[str, Picture] | None = None
+) -> tuple[Format, Source]:
     """Find the data files of a folder and open them; data without a test split get one.
 
     Args:
+        room: how much of a split is kept in memory.
         pictures: images that need not be decoded to be counted; see `image_folders.FolderSource`.
     Raises:
         BadData: no data, data of several formats or in several folders, or a reader refuses them.
@@ -53,9 +58,9 @@ def open_source(folder: Folder, options: Options, pictures: dict[str, Picture] |
     )
     source: Source
     if format_ == "images":
-        source = image_folders.open_images(files, options, pictures)
+        source = image_folders.open_images(files, options, pictures, room)
     elif format_ in _OPEN_ARRAYS:
-        source = _OPEN_ARRAYS[format_](files, options)
+        source = _OPEN_ARRAYS[format_](files, options, room)
     else:
         return format_, tables.open_tables(files, options, division)
     if lacks_test(source.splits) and division.test_fraction:
@@ -76,7 +81,7 @@ def _the_format(folder: Folder, claimed: Mapping[Format, Sequence[File]], said: 
             f"{folder.root} holds no data that reg knows, only {_listed(folder.files)}"
             if folder.files
             else f"{folder.root} is empty",
-            hint="IDX (*-images-idx3-ubyte.gz), folders of images, .npz, .csv and .parquet are known",
+            hint="IDX (*-images-idx3-ubyte.gz), folders of images, .npz, .npy, .csv and .parquet are known",
         )
     if len(found) > 1:
         kinds = " and ".join(f"{len(claimed[kind])} × {kind} (such as {claimed[kind][0].name})" for kind in found)

@@ -4,7 +4,7 @@ Both say the same things under the same names. An option given to the command wi
 detected; `None` means "not said". The file travels with the data, so that a pulled dataset can be pushed again.
 
     name: mnist                  # else the folder's base name
-    format: csv                  # idx, npz, images, csv, parquet
+    format: csv                  # idx, npz, npy, images, csv, parquet
     task: tabular-classification
     target: species              # the column to predict
     drop: [id, comment]          # columns that are no features

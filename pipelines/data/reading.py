@@ -14,10 +14,12 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipelines.data.contents import Source, Split, duplicates, overlap
+from pipelines.data.contents import Digests, Source, Split, duplicates, overlap
 from pipelines.data.folder import File, look
 from pipelines.data.formats import open_source
+from pipelines.data.inputs import IN_MEMORY, Room
 from pipelines.data.memory import Memory, Picture
 from pipelines.data.options import Options
 from pipelines.data.spec import DESCRIPTION, TASKS, DatasetSpec, SplitSpec
@@ -83,6 +85,7 @@ def inspect(
     on_progress: OnProgress | None = None,
     on_files: Callable[[Sequence[File]], None] | None = None,
     memory: Memory | None = None,
+    room: Room | None = None,
 ) -> Inspection:
     """Find out what is at a path: format, splits, classes, counts, shapes, duplicates and leaks.
 
@@ -91,6 +94,7 @@ def inspect(
         options: what the person said; wins over `dataset.yaml` beside the data.
         on_files: told which files would be pushed, before any of them is read.
         memory: images that it knows are not decoded again.
+        room: how much is held at once, and where more than that is unpacked.
     Raises:
         BadData: the data cannot be used as they are; the message names the file and what is wrong in it.
         MissingDependency: image files, and Pillow is not installed.
@@ -99,7 +103,7 @@ def inspect(
     given = (options or Options()).over(folder.said)
     name = _name(given.name if given.name is not None else folder.name)
     pictures = memory.pictures(folder.files) if memory is not None else {}
-    format_, source = open_source(folder, given, pictures)
+    format_, source = open_source(folder, given, room or Room(), pictures)
     if given.task is not None and given.task != TASKS[format_]:
         raise BadData(f"{path} is data for {TASKS[format_]}, not for {given.task}", hint=f"task: {TASKS[format_]}")
     kept = sorted([*source.files, *folder.documents], key=lambda file: file.name)
@@ -107,11 +111,11 @@ def inspect(
         on_files(kept)
     advance = _Progress([file for file in source.files if file.name not in pictures], on_progress)
     splits: dict[str, SplitSpec] = {}
-    contents: dict[str, tuple[Sequence[str], Sequence[bytes]]] = {}
+    contents: dict[str, tuple[NDArray[np.str_], Digests]] = {}
     for split in (source.read(part, advance) for part in source.splits):
         digests = split.digests()
         splits[split.name] = _described(split, digests, source, path)
-        contents[split.name] = (split.items.tolist(), digests)
+        contents[split.name] = (split.items, digests)
     spec = DatasetSpec(
         name=name,
         format=format_,
@@ -135,9 +139,11 @@ def inspect(
     )
 
 
-def load(folder: Path) -> Dataset:
+def load(folder: Path, *, memory: int = IN_MEMORY) -> Dataset:
     """Open a downloaded dataset artifact.
 
+    Args:
+        memory: decoded bytes of a split up to which it is kept in memory; a larger one is read from disk as it is needed.
     Raises:
         BadData: it has no description, or its files are not those of one.
     """
@@ -157,11 +163,11 @@ def load(folder: Path) -> Dataset:
         test_fraction=spec.division.test_fraction if spec.division else 0.0,
         seed=spec.division.seed if spec.division else None,
     )
-    _, source = open_source(look(folder), options)
+    _, source = open_source(look(folder), options, Room(memory, folder.parent))
     return Dataset(spec, source)
 
 
-def _described(split: Split, digests: Sequence[bytes], source: Source, path: Path) -> SplitSpec:
+def _described(split: Split, digests: Digests, source: Source, path: Path) -> SplitSpec:
     if not len(split):
         why = "too few items per class to cut one out" if source.division else "its files hold no items"
         raise BadData(

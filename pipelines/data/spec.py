@@ -18,7 +18,7 @@ from registry.records import Fact
 
 DESCRIPTION = "reg.dataset.json"
 
-Format = Literal["idx", "npz", "images", "csv", "parquet"]
+Format = Literal["idx", "npz", "npy", "images", "csv", "parquet"]
 Task = Literal["image-classification", "tabular-classification"]
 
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -26,6 +26,7 @@ TASKS: Mapping[Format, Task] = MappingProxyType(
     {
         "idx": "image-classification",
         "npz": "image-classification",
+        "npy": "image-classification",
         "images": "image-classification",
         "csv": "tabular-classification",
         "parquet": "tabular-classification",

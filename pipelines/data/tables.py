@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.data.columns import Place, canonical, class_names, class_order, encoded, feature, known_column, target_column
-from pipelines.data.contents import DIGEST_SIZE, Advance, Split
+from pipelines.data.contents import DIGEST_SIZE, Advance, Digests, Split
 from pipelines.data.folder import File, first_line, unreadable
 from pipelines.data.options import Options
 from pipelines.data.spec import Column, Division, TableInput
@@ -80,7 +80,7 @@ class _Sides:
     """The split that `reg` made of one table: positions by split, and the digests that they were drawn by."""
 
     positions: Mapping[str, NDArray[np.int64]]
-    digests: Sequence[bytes]
+    digests: Digests
 
 
 class TableSource:
@@ -117,7 +117,7 @@ class TableSource:
         numbers, digests = np.arange(len(targets)), partial(_digests, self.input.columns, rows, inputs)
         if self._sides:
             numbers = self._sides.positions[split]
-            targets, inputs, digests = targets[numbers], inputs[numbers], partial(_some, self._sides.digests, numbers)
+            targets, inputs, digests = targets[numbers], inputs[numbers], partial(self._sides.digests.at, numbers)
         return Split(
             name=split,
             items=np.array([f"{split}/{number}" for number in numbers], dtype=np.str_),
@@ -198,18 +198,14 @@ def _matrix(columns: Sequence[Column], rows: _Rows) -> NDArray[np.float32]:
     return np.stack([encoded(column, rows.column(column.name), place=rows.place) for column in columns], axis=1)
 
 
-def _digests(columns: Sequence[Column], rows: _Rows, inputs: NDArray[np.float32]) -> list[bytes]:
+def _digests(columns: Sequence[Column], rows: _Rows, inputs: NDArray[np.float32]) -> Digests:
     """Content digests of rows: names and values of the features, in the order of their names."""
     order = sorted(range(len(columns)), key=lambda position: columns[position].name)
     names = "\0".join(columns[position].name for position in order).encode()
     person = blake2b(names, digest_size=DIGEST_SIZE).digest()
     parts = [canonical(columns[position], rows.column(columns[position].name), inputs[:, position]) for position in order]
     content = np.ascontiguousarray(np.concatenate(parts, axis=1))
-    return [blake2b(row, digest_size=DIGEST_SIZE, person=person).digest() for row in content]
-
-
-def _some(digests: Sequence[bytes], positions: NDArray[np.int64]) -> list[bytes]:
-    return [digests[position] for position in positions]
+    return Digests.of(blake2b(row, digest_size=DIGEST_SIZE, person=person).digest() for row in content)
 
 
 def _read(files: Sequence[File], *, texts: Sequence[str]) -> _Rows:

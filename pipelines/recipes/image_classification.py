@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipelines.data.inputs import Inputs, chunks
 from pipelines.recipes import Options, Problem
 from pipelines.recipes.classification import Classification
 
@@ -59,14 +60,14 @@ class ImageClassification(Classification):
             dropout=options.dropout,
         )
 
-    def prepare(self, network: nn.Module, inputs: NDArray[np.uint8]) -> None:
+    def prepare(self, network: nn.Module, inputs: Inputs) -> None:
         """Mean and deviation of each channel."""
         from pipelines.recipes.convnet import ConvNet
 
         assert isinstance(network, ConvNet)
         counts = np.zeros((inputs.shape[-1], 256), dtype=np.int64)
-        for start in range(0, len(inputs), 1024):
-            counts += _histogram(inputs[start : start + 1024])
+        for some in chunks(inputs):
+            counts += _histogram(some)
         values, share = np.arange(256.0), counts / counts.sum(axis=1, keepdims=True)
         mean = share @ values
         network.set_statistics(mean=mean, deviation=np.sqrt(share @ values**2 - mean**2))

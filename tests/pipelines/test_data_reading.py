@@ -183,7 +183,10 @@ def test_a_name_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
         pytest.param("- x", "holds a list", "name: mnist", id="no mapping"),
         pytest.param("a: [", "cannot read", None, id="no YAML"),
         pytest.param(
-            "format: idxx", "format is 'idxx', one of idx, npz, images, csv, parquet was expected", "format: csv", id="format"
+            "format: idxx",
+            "format is 'idxx', one of idx, npz, npy, images, csv, parquet was expected",
+            "format: csv",
+            id="format",
         ),
         pytest.param("task: segmentation", "task is 'segmentation'", "task: tabular-classification", id="task"),
         pytest.param("labels: [no, yes]", "labels is [False, True]", "labels: ['no', 'yes']", id="YAML booleans"),
