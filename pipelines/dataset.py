@@ -64,7 +64,7 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = ()) -> Pushed
         maker = backend.made_by(version)
         md5s = {name: file.md5 for name, file in hashed.items()}
         pushed = {**md5s, DESCRIPTION: hashlib.md5(description.read_bytes(), usedforsecurity=False).hexdigest()}
-    look.memory.keep(md5s, look.found.kept, look.found.pictures, pushed=pushed)
+    look.memory.keep(md5s, {*look.found.kept, *look.found.data}, look.found.pictures, pushed=pushed)
     return Pushed(version=version, is_new=maker is None or maker.id == job.id, run_url=job.url)
 
 

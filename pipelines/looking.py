@@ -9,6 +9,7 @@ most of the time of a push. What did not change since the last push from here is
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pipelines.data.reading import Inspection, OnProgress
 from registry.collector import no_collection
 from registry.embedded import EmbeddedServer
 from registry.embedded_disk import Intake
+from registry.errors import EnvironmentProblem
 from registry.settings import Settings
 
 _MANY = 20_000
@@ -47,9 +49,13 @@ class Look:
 
 
 @contextmanager
-def looking(settings: Settings, path: Path, options: Options, *, on_progress: OnProgress | None = None) -> Iterator[Look]:
+def looking(
+    settings: Settings, path: Path, options: Options, *, pack: bool = False, on_progress: OnProgress | None = None
+) -> Iterator[Look]:
     """Find out what is at a path, and make ready to push it.
 
+    Args:
+        pack: whether the files are to be pushed in shards, which are gone when the block ends.
     Raises:
         BadData, MissingDependency: see `pipelines.data.reading.inspect`.
     """
@@ -71,5 +77,22 @@ def looking(settings: Settings, path: Path, options: Options, *, on_progress: On
 
         with no_collection():
             room = Room(settings.data_memory, settings.home)
-        found = reading.inspect(path, options, on_progress=on_progress, on_files=begin, memory=memory, room=room)
+        found = reading.inspect(
+            path,
+            options,
+            on_progress=on_progress,
+            on_files=begin,
+            memory=memory,
+            room=room,
+            pack_into=_place(stack, settings.home) if pack else None,
+        )
         yield Look(found=found, memory=memory, new=new, intake=intake, server=server)
+
+
+def _place(stack: ExitStack, home: Path) -> Path:
+    """An empty folder on the disk of the home, until the stack ends."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=home, prefix="packing-")))
+    except OSError as exc:
+        raise EnvironmentProblem(f"cannot write to {home}: {exc.strerror}", hint="export REG_HOME=/a/disk/with/room") from exc

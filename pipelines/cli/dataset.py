@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from pipelines.data import reading, summary
+from pipelines.data import packs, reading, summary
 from pipelines.data.comparison import DatasetDiff
 from pipelines.data.comparison import diff as compare
 from pipelines.data.options import Options
@@ -39,6 +39,7 @@ def dataset() -> None:
     "--test-fraction", type=click.FloatRange(0, 1, max_open=True), help="Share to split off when there is no test split."
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of that split.")
+@click.option("--pack", is_flag=True, help="Store many small files as a few tar shards (WebDataset).")
 @session
 def push(
     session: Session,
@@ -49,12 +50,13 @@ def push(
     target: str | None,
     test_fraction: float | None,
     seed: int | None,
+    pack: bool,
 ) -> None:
     """Make the files at PATH a dataset version: IDX, image folders, .npz, CSV or Parquet, detected and checked first."""
     options = Options(name=name, format=format_, target=target, test_fraction=test_fraction, seed=seed)
     with ExitStack() as stack:
         with session.output.progress("reading") as advance:
-            look = stack.enter_context(looking(session.settings, path, options, on_progress=advance))
+            look = stack.enter_context(looking(session.settings, path, options, pack=pack, on_progress=advance))
         found = look.found
         _tell(session, found)
         backend = stack.enter_context(session.writing(look.server))
@@ -70,12 +72,14 @@ def push(
 @dataset.command(epilog="Example: reg dataset pull mnist:latest --to data/")
 @click.argument("reference", type=REFERENCE)
 @click.option("--to", "to", type=FOLDER, help="Folder to write into (default: ./NAME).")
+@click.option("--unpack", is_flag=True, help="Write the files inside shards as themselves.")
 @session
-def pull(session: Session, reference: Reference, to: Path | None) -> None:
+def pull(session: Session, reference: Reference, to: Path | None, unpack: bool) -> None:
     """Download a dataset version, verified; what comes back is what was pushed."""
     with session.reading() as backend:
         version = backend.resolve(reference, type="dataset")
-        folder = backend.export(version, to or Path(version.name))
+        target = to or Path(version.name)
+        folder = packs.unpacked(backend.download(version), target) if unpack else backend.export(version, target)
     session.output.result({**version_data(version), "folder": str(folder)}, f"{version} is in {folder}")
 
 
@@ -136,6 +140,11 @@ def _tell(session: Session, found: Inspection) -> None:
     for row in summary.rows(found.spec):
         balance = f"{row.rarest[1]} ({row.rarest[0]}) to {row.commonest[1]} ({row.commonest[0]}) per class"
         session.output.notice(f"  {row.split}: {row.items:,} items, {balance}")
+    if shards := [file for file in found.kept if packs.is_shard(file.name) and file.name.endswith(".tar")]:
+        size = size_text(sum(file.size for file in shards))
+        session.output.notice(f"packed   {len(found.data):,} files in {len(shards)} shard{'s' * (len(shards) != 1)}, {size}")
+    elif found.packing_pays:
+        session.output.notice(f"{len(found.data):,} small files: --pack stores them as a few shards, which is faster to move")
     if found.ignored:
         more = f" and {len(found.ignored) - 3} more" if len(found.ignored) > 3 else ""
         session.output.notice(f"left behind: {', '.join(found.ignored[:3])}{more}")

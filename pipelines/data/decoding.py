@@ -7,6 +7,7 @@ refused: reading them as uint8 would drop data in silence.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -59,7 +60,7 @@ def decode(file: File) -> NDArray[np.uint8]:
     """
     pillow = _pillow()
     try:
-        with pillow.open(file.path) as image:
+        with pillow.open(file.path if file.offset is None else io.BytesIO(file.read())) as image:
             if getattr(image, "n_frames", 1) > 1:
                 raise BadData(
                     f"{file.name} has {image.n_frames} frames, one was expected", hint="save each frame as its own file"

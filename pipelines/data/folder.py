@@ -21,9 +21,11 @@ _JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 _DOCUMENTS = frozenset({"readme", "license", "licence", "notice", "citation", "datasheet"})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class File:
     """One file: `name` relative to the folder, `path` where it lies, `size` in bytes.
+
+    With an `offset` it is a part of the file at `path`: one of many small ones in a shard (`pipelines.data.packs`).
 
     `stamp` is by what a change of the content shows without reading it: times of modification and of status change (ns) and
     the number of the inode. Paths are text: a folder of images holds tens of thousands of them.
@@ -33,6 +35,7 @@ class File:
     path: str
     size: int
     stamp: tuple[int, int, int] = (0, 0, 0)
+    offset: int | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -42,12 +45,28 @@ class File:
     def parent(self) -> str:
         return self.name.rpartition("/")[0] or "."
 
+    def read(self) -> bytes:
+        """The whole content.
+
+        Raises:
+            BadData: it cannot be read.
+        """
+        try:
+            with open(self.path, "rb") as stream:
+                if self.offset is None:
+                    return stream.read()
+                stream.seek(self.offset)
+                return stream.read(self.size)
+        except OSError as exc:
+            raise unreadable(self.name, exc) from exc
+
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
     """What was found at a path: candidates for data, documents that go along, and what `dataset.yaml` says.
 
-    `name` is what the data are called when nobody says otherwise. `root` is as the person wrote it, for messages.
+    `name` is what the data are called when nobody says otherwise. `root` is as the person wrote it, for messages. `shards` are
+    the archives that some of the files lie in.
     """
 
     root: Path
@@ -55,6 +74,7 @@ class Folder:
     files: tuple[File, ...]
     documents: tuple[File, ...]
     said: Options
+    shards: tuple[File, ...] = ()
 
 
 def look(path: Path) -> Folder:

@@ -32,6 +32,8 @@ _CLAIMS: Mapping[Format, Callable[[File], bool]] = MappingProxyType(
 _OPEN_ARRAYS: Mapping[Format, Callable[[Sequence[File], Options, Room], Source]] = MappingProxyType(
     {"idx": idx.open_idx, "npz": npz.open_npz, "npy": npy.open_npy}
 )
+# Formats of few files, which packing would not make fewer.
+NOT_SMALL: frozenset[Format] = frozenset({"idx", "npz", "npy", "csv", "parquet"})
 
 
 def open_source(

@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 
 from pipelines.data.contents import Digests, Source, Split, duplicates, overlap
 from pipelines.data.folder import File, look
-from pipelines.data.formats import open_source
+from pipelines.data.formats import NOT_SMALL, open_source
 from pipelines.data.inputs import IN_MEMORY, Room
 from pipelines.data.memory import Memory, Picture
 from pipelines.data.options import Options
-from pipelines.data.spec import DESCRIPTION, TASKS, DatasetSpec, SplitSpec
+from pipelines.data.packs import opened, pack
+from pipelines.data.spec import DESCRIPTION, TASKS, DatasetSpec, Format, SplitSpec
 from registry.errors import BadData, BadReference, UsageError
 from registry.references import parse
+
+_MANY, _SMALL = 10_000, 256 << 10
 
 OnProgress = Callable[[int, int], None]
 """Told how many bytes of how many have been read."""
@@ -36,14 +39,21 @@ class Inspection:
 
     Attributes:
         kept: the files that go into the artifact, sorted by name; the description itself is not among them.
+        data: the data files, also where shards that hold them go into the artifact.
         ignored: names of files that are neither data nor documents.
         pictures: what the images are known by, by the names of their files.
     """
 
     spec: DatasetSpec
     kept: tuple[File, ...]
+    data: tuple[File, ...]
     ignored: tuple[str, ...]
     pictures: Mapping[str, Picture] = field(default_factory=dict)
+
+    @property
+    def packing_pays(self) -> bool:
+        """Whether these are so many files, and so small, that handling them costs more than their bytes."""
+        return len(self.kept) >= _MANY and self.spec.bytes < len(self.data) * _SMALL
 
     @property
     def files(self) -> tuple[tuple[str, Path], ...]:
@@ -86,6 +96,7 @@ def inspect(
     on_files: Callable[[Sequence[File]], None] | None = None,
     memory: Memory | None = None,
     room: Room | None = None,
+    pack_into: Path | None = None,
 ) -> Inspection:
     """Find out what is at a path: format, splits, classes, counts, shapes, duplicates and leaks.
 
@@ -95,18 +106,22 @@ def inspect(
         on_files: told which files would be pushed, before any of them is read.
         memory: images that it knows are not decoded again.
         room: how much is held at once, and where more than that is unpacked.
+        pack_into: an empty folder; the data files are packed into shards there, and these go into the artifact.
     Raises:
         BadData: the data cannot be used as they are; the message names the file and what is wrong in it.
         MissingDependency: image files, and Pillow is not installed.
     """
-    folder = look(path)
+    folder = opened(look(path))
     given = (options or Options()).over(folder.said)
     name = _name(given.name if given.name is not None else folder.name)
     pictures = memory.pictures(folder.files) if memory is not None else {}
     format_, source = open_source(folder, given, room or Room(), pictures)
     if given.task is not None and given.task != TASKS[format_]:
         raise BadData(f"{path} is data for {TASKS[format_]}, not for {given.task}", hint=f"task: {TASKS[format_]}")
-    kept = sorted([*source.files, *folder.documents], key=lambda file: file.name)
+    stored = [*folder.shards, *(file for file in source.files if file.offset is None)]
+    if pack_into is not None and not folder.shards:
+        stored = _packed(source.files, pack_into, format_, on_progress)
+    kept = sorted([*stored, *folder.documents], key=lambda file: file.name)
     if on_files is not None:
         on_files(kept)
     advance = _Progress([file for file in source.files if file.name not in pictures], on_progress)
@@ -130,10 +145,11 @@ def inspect(
         files=len(source.files),
         bytes=sum(file.size for file in source.files),
     )
-    used = {file.name for file in kept}
+    used = {file.name for file in (*kept, *source.files)}
     return Inspection(
         spec=spec,
         kept=tuple(kept),
+        data=source.files,
         ignored=tuple(file.name for file in folder.files if file.name not in used),
         pictures=pictures,
     )
@@ -163,8 +179,15 @@ def load(folder: Path, *, memory: int = IN_MEMORY) -> Dataset:
         test_fraction=spec.division.test_fraction if spec.division else 0.0,
         seed=spec.division.seed if spec.division else None,
     )
-    _, source = open_source(look(folder), options, Room(memory, folder.parent))
+    _, source = open_source(opened(look(folder)), options, Room(memory, folder.parent))
     return Dataset(spec, source)
+
+
+def _packed(files: Sequence[File], folder: Path, format_: Format, on_progress: OnProgress | None) -> list[File]:
+    if format_ in NOT_SMALL:
+        few = f"{len(files)} file{'s' * (len(files) != 1)}"
+        raise UsageError(f"--pack is for many small files, these are {few} of the format {format_}", hint="leave --pack out")
+    return pack(files, folder, on_file=_Progress(files, on_progress))
 
 
 def _described(split: Split, digests: Digests, source: Source, path: Path) -> SplitSpec:
