@@ -6,8 +6,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines import dataset as dataset_stage
 from pipelines.config import TrainConfig
-from pipelines.data import reading
 from pipelines.data.spec import DatasetSpec, ImageInput
 from pipelines.job import Progress, open_job
 from pipelines.model_files import ModelFile, write_model
@@ -43,7 +43,7 @@ def run(backend: Backend, dataset: Version, config: TrainConfig, *, name: str, b
         "dataset_digest": str(dataset.digest),
     }
     with open_job(backend, job_type="train", name=f"train {name} on {dataset}", config=described) as job:
-        data = reading.load(job.take(dataset), memory=backend.settings.data_memory)
+        data = dataset_stage.opened(backend, dataset, job.take(dataset))
         train = data.split("train")
         with progress("training") as advance:
             trained = fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from contextlib import ExitStack
 from itertools import islice
@@ -15,13 +16,29 @@ from pipelines.data import packs, reading, summary
 from pipelines.data.comparison import DatasetDiff
 from pipelines.data.comparison import diff as compare
 from pipelines.data.options import Options
-from pipelines.data.reading import Inspection
+from pipelines.data.reading import Inspection, dataset_name
 from pipelines.data.spec import FORMATS, DatasetSpec
 from pipelines.looking import looking
+from registry.backend_references import check_scheme, name_of, path_of
 from registry.cli.looking import size_text, version_data, versions_table
 from registry.cli.output import table
 from registry.cli.params import ALIAS, FOLDER, REFERENCE, Session, session
+from registry.errors import UsageError
 from registry.references import Reference, parse
+
+
+class Place(click.ParamType[Path | str]):
+    """A path, or the URI of what lies elsewhere."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        if isinstance(value, Path) or not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
+            return Path(value)
+        return str(value)
+
+
+PLACE = Place()
 
 
 @click.group()
@@ -30,7 +47,7 @@ def dataset() -> None:
 
 
 @dataset.command(epilog="Examples: reg dataset push data/ · reg dataset push iris.csv --target species --name iris")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("place", metavar="PATH|URI", type=PLACE)
 @click.option("--name", metavar="NAME", help="Collection (default: name in dataset.yaml, else the folder's name).")
 @click.option("--alias", "aliases", type=ALIAS, multiple=True, help="Alias for the version, besides 'latest'; repeatable.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), help="Format (default: detected).")
@@ -40,10 +57,11 @@ def dataset() -> None:
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of that split.")
 @click.option("--pack", is_flag=True, help="Store many small files as a few tar shards (WebDataset).")
+@click.option("--reference", is_flag=True, help="Leave the data where they are; log their places and checksums.")
 @session
 def push(
     session: Session,
-    path: Path,
+    place: Path | str,
     name: str | None,
     aliases: tuple[str, ...],
     format_: Any,
@@ -51,19 +69,32 @@ def push(
     test_fraction: float | None,
     seed: int | None,
     pack: bool,
+    reference: bool,
 ) -> None:
-    """Make the files at PATH a dataset version: IDX, image folders, .npz, CSV or Parquet, detected and checked first."""
+    """Make the files at PATH a dataset version: IDX, image folders, .npz, .npy, CSV or Parquet, detected and checked first.
+
+    A URI (s3://, gs://, https://) makes a version that refers to what lies there, as file:// and --reference do for files.
+    """
     options = Options(name=name, format=format_, target=target, test_fraction=test_fraction, seed=seed)
+    if isinstance(place, str) and (here := path_of(place)) is not None:
+        place, reference = here, True
+    if pack and (reference or isinstance(place, str)):
+        raise UsageError("--pack writes files anew, --reference leaves them where they are", hint="choose one of them")
+    if isinstance(place, str):
+        _refer(session, place, options, aliases)
+        return
     with ExitStack() as stack:
         with session.output.progress("reading") as advance:
-            look = stack.enter_context(looking(session.settings, path, options, pack=pack, on_progress=advance))
+            look = stack.enter_context(looking(session.settings, place, options, pack=pack, on_progress=advance))
         found = look.found
         _tell(session, found)
         backend = stack.enter_context(session.writing(look.server))
         from pipelines import dataset as stage  # loads the SDK, which `writing` does while the server starts
 
-        pushed = stage.push(backend, look, aliases=aliases)
+        pushed = stage.push(backend, look, aliases=aliases, refer=reference)
     state = "is new" if pushed.is_new else "is unchanged: these very files were pushed before, no new version was made"
+    if reference:
+        session.output.notice("the data stay where they are: each use checks that they did not change")
     description = found.spec.model_dump(mode="json")
     data = {**version_data(pushed.version), "new": pushed.is_new, "run": pushed.run_url, "description": description}
     session.output.result(data, f"{pushed.version} {state}")
@@ -131,6 +162,22 @@ def diff(session: Session, a: Reference, b: Reference) -> None:
     ]
     data = {"a": str(first), "b": str(second), **dataclasses.asdict(found)}
     session.output.result(data, *pieces)
+
+
+def _refer(session: Session, uri: str, options: Options, aliases: tuple[str, ...]) -> None:
+    check_scheme(uri)
+    options = dataclasses.replace(options, name=dataset_name(options.name or name_of(uri)))
+    with session.writing() as backend:
+        from pipelines import dataset as stage
+
+        pushed = stage.refer(backend, uri, options, aliases=aliases)
+        files = backend.files(pushed.version)
+    objects = f"{len(files):,} object{'s' * (len(files) != 1)} of {size_text(pushed.version.size)}"
+    session.output.notice(f"refers to {objects}, known by checksum")
+    session.output.notice("format, splits, classes and leaks are unknown until the data are read: reg dataset show")
+    state = "is new" if pushed.is_new else "is unchanged: these very objects were pushed before, no new version was made"
+    data = {**version_data(pushed.version), "new": pushed.is_new, "run": pushed.run_url, "description": None}
+    session.output.result(data, f"{pushed.version} {state}")
 
 
 def _tell(session: Session, found: Inspection) -> None:

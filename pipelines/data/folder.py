@@ -77,8 +77,11 @@ class Folder:
     shards: tuple[File, ...] = ()
 
 
-def look(path: Path) -> Folder:
+def look(path: Path, *, linked: bool = False) -> Folder:
     """List a folder, or the one file that `path` is, with what stands beside it.
+
+    Args:
+        linked: links may lead out of the folder, because `reg` made them.
 
     Raises:
         BadData: nothing is there, it cannot be read, or a link leads out of it.
@@ -89,7 +92,7 @@ def look(path: Path) -> Folder:
     except OSError as exc:
         raise unreadable(str(path), exc) from exc
     if path.is_dir():
-        root, files, name = path, list(_walk(path)), path.resolve().name
+        root, files, name = path, list(_walk(path, linked=linked)), path.resolve().name
     elif path.is_file():
         root, files, name = path.parent, [_file(path.name, str(path))], path.name.partition(".")[0]
         files += [_file(FILE, str(beside)) for beside in (root / FILE,) if beside.is_file() and beside != path]
@@ -113,7 +116,7 @@ def look(path: Path) -> Folder:
     )
 
 
-def _walk(root: Path, inside: str = "") -> Iterator[File]:
+def _walk(root: Path, inside: str = "", *, linked: bool) -> Iterator[File]:
     place = os.path.join(root, inside)
     try:
         with os.scandir(place) as found:
@@ -123,14 +126,15 @@ def _walk(root: Path, inside: str = "") -> Iterator[File]:
     folders = []
     for entry in entries:
         if entry.is_symlink():
-            _check_link(root, Path(entry.path))
+            if not linked:
+                _check_link(root, Path(entry.path))
             yield _file(inside + entry.name, entry.path)
         elif entry.is_file():
             yield _file(inside + entry.name, entry.path, entry)
         elif entry.is_dir():
             folders.append(entry.name)
     for name in sorted(folders):
-        yield from _walk(root, f"{inside}{name}/")
+        yield from _walk(root, f"{inside}{name}/", linked=linked)
 
 
 def _check_link(root: Path, link: Path) -> None:

@@ -97,6 +97,7 @@ def inspect(
     memory: Memory | None = None,
     room: Room | None = None,
     pack_into: Path | None = None,
+    linked: bool = False,
 ) -> Inspection:
     """Find out what is at a path: format, splits, classes, counts, shapes, duplicates and leaks.
 
@@ -106,14 +107,15 @@ def inspect(
         on_files: told which files would be pushed, before any of them is read.
         memory: images that it knows are not decoded again.
         room: how much is held at once, and where more than that is unpacked.
+        linked: links may lead out of the folder.
         pack_into: an empty folder; the data files are packed into shards there, and these go into the artifact.
     Raises:
         BadData: the data cannot be used as they are; the message names the file and what is wrong in it.
         MissingDependency: image files, and Pillow is not installed.
     """
-    folder = opened(look(path))
+    folder = opened(look(path, linked=linked))
     given = (options or Options()).over(folder.said)
-    name = _name(given.name if given.name is not None else folder.name)
+    name = dataset_name(given.name if given.name is not None else folder.name)
     pictures = memory.pictures(folder.files) if memory is not None else {}
     format_, source = open_source(folder, given, room or Room(), pictures)
     if given.task is not None and given.task != TASKS[format_]:
@@ -155,6 +157,18 @@ def inspect(
     )
 
 
+def inspected(folder: Path, options: Options, room: Room) -> Dataset:
+    """Open data that came without a description, which is made now, by reading all of them.
+
+    Raises:
+        BadData: see `inspect`.
+    """
+    folder_ = opened(look(folder, linked=True))
+    given = options.over(folder_.said)
+    _, source = open_source(folder_, given, room)
+    return Dataset(inspect(folder, options, room=room, linked=True).spec, source)
+
+
 def load(folder: Path, *, memory: int = IN_MEMORY) -> Dataset:
     """Open a downloaded dataset artifact.
 
@@ -179,8 +193,23 @@ def load(folder: Path, *, memory: int = IN_MEMORY) -> Dataset:
         test_fraction=spec.division.test_fraction if spec.division else 0.0,
         seed=spec.division.seed if spec.division else None,
     )
-    _, source = open_source(opened(look(folder)), options, Room(memory, folder.parent))
+    _, source = open_source(opened(look(folder, linked=True)), options, Room(memory, folder.parent))
     return Dataset(spec, source)
+
+
+def dataset_name(text: str) -> str:
+    """`text`, when a dataset may be called that.
+
+    Raises:
+        BadData: it may not; the hint is the nearest name that may.
+    """
+    try:
+        if parse(text).path == text and "/" not in text:
+            return text
+    except BadReference:
+        pass
+    proposed = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "my-data"
+    raise BadData(f"'{text}' cannot be the name of a dataset", hint=f"--name {proposed}")
 
 
 def _packed(files: Sequence[File], folder: Path, format_: Format, on_progress: OnProgress | None) -> list[File]:
@@ -206,16 +235,6 @@ def _described(split: Split, digests: Digests, source: Source, path: Path) -> Sp
         bytes=split.inputs.nbytes,
         duplicates=duplicates(digests),
     )
-
-
-def _name(text: str) -> str:
-    try:
-        if parse(text).path == text and "/" not in text:
-            return text
-    except BadReference:
-        pass
-    proposed = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "my-data"
-    raise BadData(f"'{text}' cannot be the name of a dataset", hint=f"--name {proposed}")
 
 
 class _Progress:

@@ -99,7 +99,10 @@ class Division(Fact):
 
 
 class DatasetSpec(Fact):
-    """The file `reg.dataset.json`. `files` and `bytes` count the data as stored, descriptions and documents not included."""
+    """The file `reg.dataset.json`. `files` and `bytes` count the data as stored, descriptions and documents not included.
+
+    `referred` says that the version only refers to the data; else it is not written, as it was before there was the word.
+    """
 
     schema_version: Literal[1] = 1
     name: str
@@ -114,6 +117,7 @@ class DatasetSpec(Fact):
     overlaps: tuple[Overlap, ...] = ()
     files: int
     bytes: int
+    referred: bool = False
 
     @property
     def items(self) -> int:
@@ -127,7 +131,7 @@ class DatasetSpec(Fact):
         return self
 
     def to_json(self) -> str:
-        return self.model_dump_json(indent=2) + "\n"
+        return self.model_dump_json(indent=2, exclude=None if self.referred else {"referred"}) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, file: str = DESCRIPTION) -> DatasetSpec:
