@@ -123,7 +123,7 @@ def _said(version: Version) -> Options:
     return Options(**said)
 
 
-def _hashed(look: Look, *, apart: Set[str], embedded: bool) -> dict[str, Hashed]:
+def _hashed(look: Look, *, embedded: bool, apart: Set[str] = frozenset()) -> dict[str, Hashed]:
     """The digest of every file, by name: copied and hashed already, remembered, or hashed now.
 
     Args:

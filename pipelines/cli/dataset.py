@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pipelines.data import packs, reading, summary
-from pipelines.data.comparison import DatasetDiff
+from pipelines.cli.comparison import comparison_tables, drift_data
+from pipelines.data import packs, summary
 from pipelines.data.comparison import diff as compare
+from pipelines.data.comparison_page import write_page
 from pipelines.data.options import Options
 from pipelines.data.reading import Inspection, dataset_name
 from pipelines.data.spec import FORMATS, DatasetSpec
@@ -141,27 +140,25 @@ def show(session: Session, reference: Reference) -> None:
     session.output.result({**version_data(version), "description": spec.model_dump(mode="json")}, *_drawn(spec))
 
 
-@dataset.command(epilog="Example: reg dataset diff mnist:v0 mnist:v1")
+@dataset.command(epilog="Examples: reg dataset diff mnist:v0 mnist:v1 · reg dataset diff iris:v1 iris:v2 --save drift.html")
 @click.argument("a", type=REFERENCE)
 @click.argument("b", type=REFERENCE)
+@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Write the comparison as a page (FILE.html).")
 @session
-def diff(session: Session, a: Reference, b: Reference) -> None:
-    """Compare two dataset versions item by item, by content: added, removed, relabelled."""
+def diff(session: Session, a: Reference, b: Reference, save: Path | None) -> None:
+    """Compare two dataset versions: items by content, classes, leakage between the two, and the drift of each feature."""
     with session.reading() as backend:
         first, second = (backend.resolve(reference, type="dataset") for reference in (a, b))
-        found = compare(*(reading.load(backend.download(version)) for version in (first, second)))
-    counts = (len(found.added), len(found.removed), len(found.relabelled), len(found.moved), found.unchanged)
-    columns = ("#added", "#removed", "#relabelled", "#moved to another split", "#unchanged")
-    pieces = [
-        table(columns, [counts], title=f"{first} → {second}"),
-        *_examples("added", found.added),
-        *_examples("removed", found.removed),
-        *_examples("relabelled", (f"{r.before} {r.label_before} → {r.label_after}" for r in found.relabelled)),
-        *_examples("moved", (f"{m.before} → {m.after}" for m in found.moved)),
-        _balance(found),
-    ]
-    data = {"a": str(first), "b": str(second), **dataclasses.asdict(found)}
-    session.output.result(data, *pieces)
+        from pipelines import dataset as stage
+        from pipelines.data.drift import drifts  # loads scipy, which no other command of data needs
+
+        before, after = (stage.opened(backend, version, backend.download(version)) for version in (first, second))
+        with session.output.progress("comparing"):
+            found, drift = compare(before, after), drifts(before, after)
+    if save is not None:
+        write_page(save, str(first), str(second), found, drift)
+    data = {"a": str(first), "b": str(second), **dataclasses.asdict(found), "drift": drift_data(drift)}
+    session.output.result(data, *comparison_tables(str(first), str(second), found, drift))
 
 
 def _refer(session: Session, uri: str, options: Options, aliases: tuple[str, ...]) -> None:
@@ -210,18 +207,3 @@ def _drawn(spec: DatasetSpec) -> list[Any]:
         table(("class", *(f"#{name}" for name in spec.splits)), classes),
         *(f"Warning: {warning}" for warning in summary.warnings(spec)),
     ]
-
-
-def _balance(found: DatasetDiff) -> Any:
-    rows = [
-        (split, label, before, after, f"{after - before:+d}")
-        for split, classes in found.balance.items()
-        for label, (before, after) in classes.items()
-        if before != after
-    ]
-    return table(("split", "class", "#before", "#after", "#change"), rows) if rows else "class balance: unchanged"
-
-
-def _examples(what: str, texts: Iterable[str]) -> list[str]:
-    shown = list(islice(texts, 5))
-    return [f"{what}: {', '.join(shown)}"] if shown else []
