@@ -15,6 +15,7 @@ import tempfile
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -179,11 +180,13 @@ class Room:
         try:
             if self.folder is not None:
                 self.folder.mkdir(parents=True, exist_ok=True)
-            stream = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115  (the rows own it)
-            for part in parts:
-                left = _bytes(part)
-                while left:
-                    left = left[stream.write(left) :]
+            with ExitStack() as stack:
+                stream = stack.enter_context(tempfile.TemporaryFile(dir=self.folder, buffering=0))
+                for part in parts:
+                    left = _bytes(part)
+                    while left:
+                        left = left[stream.write(left) :]
+                stack.pop_all()  # the rows own it now
         except OSError as exc:
             size = math.prod(shape) * dtype.itemsize
             raise EnvironmentProblem(

@@ -58,7 +58,7 @@ def pack(
     try:
         for group, members in groups.items():
             count = 1
-            while count * shard_size < sum(file.size for file in members):
+            while count * shard_size < sum(_BLOCK + file.size + -file.size % _BLOCK for file in members):
                 count *= 2
             shards: dict[int, list[File]] = defaultdict(list)
             for file in members:
