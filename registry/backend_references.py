@@ -48,7 +48,7 @@ def check_scheme(uri: str) -> None:
     if needed is None and place.scheme not in ("http", "https", "file"):
         raise UsageError(
             f"no checksum can be had of '{uri}', only of s3://, gs://, https:// and file://",
-            hint="reg dataset push /mount/data",
+            hint="reg dataset push --reference /mount/data",
         )
     if needed is not None and not _is_there(needed[0]):
         raise MissingDependency(
