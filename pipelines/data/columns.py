@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -32,9 +32,15 @@ class Place:
 
     files: tuple[str, ...]
     ends: tuple[int, ...]
+    first: int = 0  # the row of the split that is number 0 here, where only a part of it is looked at
+
+    def after(self, rows: int) -> Place:
+        """The place of what comes after so many rows."""
+        return replace(self, first=rows)
 
     def row(self, number: int) -> str:
         """A row of the split in the words of a message: its file, and its number there."""
+        number += self.first
         position = int(np.searchsorted(self.ends, number, side="right"))
         return f"{self.files[position]}, row {number - (self.ends[position - 1] if position else 0)}"
 
@@ -96,15 +102,19 @@ def class_names(values: Any, *, column: str, place: Place) -> NDArray[np.str_]:
     raise BadData(f"{place}: the target '{column}' holds {kind}, texts or whole numbers were expected")
 
 
-def class_order(names: NDArray[np.str_], *, column: str, place: Place) -> tuple[str, ...]:
+def class_order(names: NDArray[np.str_], *, column: str, place: Place, rows: int | None = None) -> tuple[str, ...]:
     """All class names, in numeric order when they are numbers, else sorted.
 
+    Args:
+        names: of all rows, or of some of them if none is missing.
+        rows: how many all are; None: as many as there are names.
     Raises:
         BadData: so many that the column cannot be a class.
     """
     unique = [str(name) for name in np.unique(names)]
-    if len(unique) > MOST_CLASSES or (len(unique) > 20 and 2 * len(unique) > len(names)):
-        found = f"{len(unique)} different values in {len(names)} rows"
+    count = len(names) if rows is None else rows
+    if len(unique) > MOST_CLASSES or (len(unique) > 20 and 2 * len(unique) > count):
+        found = f"{len(unique)} different values in {count} rows"
         raise BadData(
             f"{place}: the target '{column}' has {found}, too many for classes (a regression target?)",
             hint="--target another_column",

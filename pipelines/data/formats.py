@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from pipelines.data import idx, image_folders, npy, npz, tables
+from pipelines.data import idx, image_folders, large_tables, npy, npz, tables
 from pipelines.data.contents import Divided, Source
 from pipelines.data.folder import File, Folder
 from pipelines.data.inputs import Room
@@ -64,10 +64,19 @@ def open_source(
     elif format_ in _OPEN_ARRAYS:
         source = _OPEN_ARRAYS[format_](files, options, room)
     else:
-        return format_, tables.open_tables(files, options, division)
+        return format_, _open_tables(files, options, division, room)
     if lacks_test(source.splits) and division.test_fraction:
         source = Divided(source, division)
     return format_, source
+
+
+def _open_tables(files: Sequence[File], options: Options, division: Division, room: Room) -> Source:
+    found = tables.by_split(files)
+    if all(tables.claims_parquet(file) for file in files) and any(
+        large_tables.too_large(some, room) for some in found.values()
+    ):
+        return large_tables.LargeTableSource(found, options, division, room)
+    return tables.TableSource(found, options, division)
 
 
 def _the_format(folder: Folder, claimed: Mapping[Format, Sequence[File]], said: Format | None) -> Format:
