@@ -102,7 +102,7 @@ def drifts(before: Dataset, after: Dataset) -> Drifts:
             continue
         sides = [_features(side.split(name), side.spec) for side in (before, after)]
         for known, side in zip(names, sides, strict=True):
-            known |= side.keys()
+            known.update(side)
         found += [_drift(name, key, values, sides[1][key]) for key, values in sides[0].items() if key in sides[1]]
         sizes = (before.spec.splits[name].items, after.spec.splits[name].items)
         if max(sizes) > SAMPLE:
