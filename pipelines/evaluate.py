@@ -10,21 +10,25 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from pipelines import dataset as dataset_stage
 from pipelines.data.contents import Split
 from pipelines.data.reading import Dataset
-from pipelines.figures import pr_curves, roc_curves, worst_mistakes
 from pipelines.job import Job, Progress, open_job
 from pipelines.model_files import ModelFile, read_model
 from pipelines.parity import parities
+from pipelines.problems import problem_of
 from pipelines.runtime import Session, open_session
-from pipelines.scoring import Evaluated, Timings, evaluate, time_against
+from pipelines.scoring import Timings, evaluate, time_against
+from pipelines.showing import show
 from registry.backend import Backend
 from registry.errors import EvaluationMismatch
 from registry.records import Evaluation, Pinned, Scored, Version
+
+_LABELLED = 60  # metrics in an artifact's metadata, which takes 100 keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,15 @@ def run(backend: Backend, plan: Plan, *, progress: Progress) -> list[Result]:
 def _open(job: Job, version: Version, dataset: Dataset, plan: Plan) -> _Opened:
     folder = job.take(version)
     file = read_model(folder)
+    if file.task != dataset.spec.task or file.signature.targets != dataset.spec.targets:
+        answers = [
+            ", ".join((one, *names))
+            for one, names in ((file.task, file.signature.targets), (dataset.spec.task, dataset.spec.targets))
+        ]
+        raise EvaluationMismatch(
+            f"'{version}' was trained for {answers[0]}, '{plan.dataset}' is data for {answers[1]}",
+            hint=f"reg evaluate {version.origin} --dataset NAME",
+        )
     if tuple(file.labels) != tuple(dataset.spec.labels):
         raise EvaluationMismatch(
             f"'{version}' knows the classes {_few(file.labels)}, '{plan.dataset}' has {_few(dataset.spec.labels)}",
@@ -145,9 +158,16 @@ def _evaluate(
                 labels=tuple(dataset.spec.labels),
             ),
             folder=Path(folder),
+            names=dataset.spec.targets,
             against=Pinned.of(other) if other else None,
             timings=timings,
-            parity=parities(this.session, this.file.parity, model=this.session.model, inputs=split.inputs),
+            parity=parities(
+                this.session,
+                this.file.parity,
+                model=this.session.model,
+                inputs=split.inputs,
+                answer=problem_of(dataset.spec).answer,
+            ),
             facts=split.facts,
             latency_seconds=plan.latency_seconds,
             on_progress=advance,
@@ -166,38 +186,16 @@ def _evaluate(
                 "against_digest": str(other.digest) if other else None,
                 "device": runtime.device,
                 "fingerprint": runtime.fingerprint,
-                **{name: metric.value for name, metric in done.evaluation.metrics.items()},
+                **dict(islice(((name, metric.value) for name, metric in done.evaluation.metrics.items()), _LABELLED)),
             },
         )
     if at == 0:
-        _show(job, done, split, dataset)
+        show(job, done, split, labels=dataset.spec.labels)
     return Result(
         version=logged,
         evaluation=done.evaluation,
         why_cpu=this.session.why_cpu,
         run_url=job.url,
-    )
-
-
-def _show(job: Job, done: Evaluated, split: Split, dataset: Dataset) -> None:
-    """What a person looks at on the run's page: headline numbers, confusion matrix, curves, the worst mistakes."""
-    found, labels = done.predictions, dataset.spec.labels
-    job.summarise({name: metric.value for name, metric in done.evaluation.metrics.items()})
-    job.confusion_matrix("confusion_matrix", targets=found.label, predictions=found.prediction, labels=labels)
-    for key, x, y, curves in (
-        ("roc", "false positive rate", "true positive rate", roc_curves(found.label, found.scores, labels)),
-        ("precision_recall", "recall", "precision", pr_curves(found.label, found.scores, labels)),
-    ):
-        job.lines(key, x=x, y=y, curves={name: (curve.x, curve.y) for name, curve in curves.items()})
-    position = {item: at for at, item in enumerate(split.items)}
-    images = split.inputs.ndim == 4
-    job.table(
-        "worst_mistakes",
-        ["item", *(["image"] if images else []), "label", "prediction", "confidence", "nll"],
-        [
-            [m.item, *([split.inputs[position[m.item]]] if images else []), m.label, m.prediction, m.confidence, m.nll]
-            for m in worst_mistakes(found.columns(), labels)
-        ],
     )
 
 

@@ -97,6 +97,38 @@ class Job:
             ),
         )
 
+    def confusion_counts(self, key: str, counts: np.ndarray, *, labels: Sequence[str]) -> None:
+        """The same chart from counts, int, shape (classes, classes): row = true class, column = predicted."""
+        rows = [
+            [labels[true], labels[said], int(counts[true, said])] for true in range(len(labels)) for said in range(len(labels))
+        ]
+        table = wandb.Table(columns=["Actual", "Predicted", "nPredictions"], data=rows)
+        fields = {"Actual": "Actual", "Predicted": "Predicted", "nPredictions": "nPredictions"}
+        self._chart(key, wandb.plot_table("wandb/confusion_matrix/v1", table, fields, {"title": key}))
+
+    def images(self, key: str, pictures: Iterable[tuple[np.ndarray, str]]) -> None:
+        """Pictures with a caption each; uint8, shape (height, width[, channels])."""
+        self._run.sdk.log({key: [wandb.Image(pixels.squeeze(), caption=caption) for pixels, caption in pictures]})
+
+    def masks(
+        self, key: str, items: Iterable[tuple[np.ndarray, Mapping[str, np.ndarray], str]], *, labels: Sequence[str]
+    ) -> None:
+        """Images with masks that a page can switch on and off.
+
+        Args:
+            items: image uint8 (height, width, channels), class indices by the mask's name (255: no label), caption.
+        """
+        names = {**dict(enumerate(labels)), 255: "not labelled"}
+        shown = [
+            wandb.Image(
+                image.squeeze(),
+                caption=caption,
+                masks={name: {"mask_data": mask, "class_labels": names} for name, mask in masks.items()},
+            )
+            for image, masks, caption in items
+        ]
+        self._run.sdk.log({key: shown})
+
     def lines(self, key: str, *, x: str, y: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
         """One chart with a named curve (xs, ys) each."""
         table = wandb.Table(columns=[x, y, "class"])

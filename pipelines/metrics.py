@@ -9,15 +9,16 @@ would be an ERROR at the gate without saying why.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import f1_score, precision_recall_fscore_support, roc_auc_score
 
+from registry import corpus
 from registry.records import Metric
 from registry.stats import wilson as wilson_bounds
 
@@ -82,6 +83,11 @@ def classification(
         ),
     }
     omitted: dict[str, str] = {}
+    columns = {"label": label, "prediction": prediction, "scores": scores}
+    for name in ("precision_macro", "recall_macro"):
+        found = corpus_metric(columns, name, direction="higher", unit="fraction", bounds=(0.0, 1.0))
+        assert found is not None, "there is at least one class"
+        metrics[name] = found
     absent = [name for name, share in zip(labels, frequency, strict=True) if share == 0]
     if absent:
         omitted["roc_auc"] = f"no item of class {', '.join(absent[:5])}{' and more' if len(absent) > 5 else ''}"
@@ -89,6 +95,13 @@ def classification(
         omitted["roc_auc"] = "one class alone has no curve"
     else:
         metrics["roc_auc"] = _roc_auc(label, scores)
+        # Whoever guesses has the precision of the classes' shares, at every recall.
+        chance = float(frequency[1] if len(labels) == 2 else frequency.mean())
+        area = corpus_metric(columns, "pr_auc", direction="higher", unit="fraction", chance=chance, bounds=(0.0, 1.0))
+        assert area is not None, "every class has an item"
+        metrics["pr_auc"] = area
+    if "roc_auc" in omitted:
+        omitted["pr_auc"] = omitted["roc_auc"]
     return Report(metrics, _by_class(label, prediction, nll, labels), omitted)
 
 
@@ -137,16 +150,62 @@ def _accuracy(correct: NDArray[np.bool_], *, chance: float | None) -> Metric:
 
 
 def _nll(nll: NDArray[np.float64], *, chance: float | None) -> Metric:
-    n, mean = len(nll), float(nll.mean())
-    half = float(stats.t.ppf(0.975, n - 1) * nll.std(ddof=1) / np.sqrt(n)) if n > 1 else None
+    return mean_metric(nll, column="nll", direction="lower", unit="nats", chance=chance)
+
+
+def mean_metric(
+    values: NDArray[np.float64], *, column: str, direction: Literal["higher", "lower"], unit: str, chance: float | None = None
+) -> Metric:
+    """The mean of per-item values, with Student's interval.
+
+    Args:
+        values: shape (n,), n >= 1; they stand in `column` of predictions.parquet.
+    """
+    n, mean = len(values), float(values.mean())
+    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)) if n > 1 else None
     return Metric(
         value=mean,
-        direction="lower",
+        direction=direction,
         kind="mean",
-        unit="nats",
+        unit=unit,
         n=n,
-        column="nll",
+        column=column,
         interval=None if half is None else (mean - half, mean + half),
+        chance=chance,
+    )
+
+
+def corpus_metric(
+    columns: Mapping[str, NDArray[Any]],
+    formula: str,
+    *,
+    direction: Literal["higher", "lower"],
+    unit: str,
+    chance: float | None = None,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> Metric | None:
+    """A metric of all items at once by its formula, with the interval that its influences give; None where it has no value.
+
+    Args:
+        columns: those of predictions.parquet that the formula needs.
+        formula: a name that `registry.corpus.formula` knows.
+        bounds: values beyond which there are none.
+    """
+    found = corpus.formula(formula)
+    assert found is not None, formula
+    prepared, n = found.prepare(columns), len(next(iter(columns.values())))
+    value = prepared.value(n)
+    if not np.isfinite(value):
+        return None
+    half = float(stats.norm.ppf(0.975) * np.sqrt((prepared.influence() ** 2).sum()) / n)
+    return Metric(
+        value=value,
+        direction=direction,
+        kind="corpus",
+        unit=unit,
+        n=n,
+        formula=formula,
+        interval=(max(bounds[0], value - half), min(bounds[1], value + half)),
         chance=chance,
     )
 

@@ -23,7 +23,7 @@ from pipelines import onnx_export
 from pipelines.config import TrainConfig
 from pipelines.data.inputs import Inputs
 from pipelines.onnx_export import Parity
-from pipelines.recipes import Feature, Problem, find
+from pipelines.recipes import Feature, Problem, ScoresKind, find
 from registry.errors import BadData
 from registry.records import Fact, Pinned
 
@@ -49,19 +49,22 @@ class Port(Fact):
 class ScoresPort(Port):
     """The output; `kind` says what the scores are."""
 
-    kind: Literal["logits", "probabilities"]
+    kind: ScoresKind
 
 
 class Signature(Fact):
-    """What goes in and comes out. `features` are the columns of a table input, empty for images."""
+    """What goes in and comes out. `features` are the columns of a table input, empty for images; `targets` name the values
+    of a regression, which has no `labels`.
+    """
 
     inputs: tuple[Port, ...]
     outputs: tuple[ScoresPort, ...]
     labels: tuple[str, ...]
+    targets: tuple[str, ...] = ()
     features: tuple[Feature, ...] = ()
 
     @property
-    def scores(self) -> Literal["logits", "probabilities"]:
+    def scores(self) -> ScoresKind:
         return self.outputs[0].kind
 
 
@@ -114,7 +117,7 @@ class ModelFile(Fact):
         return self.signature.labels
 
     @property
-    def scores(self) -> Literal["logits", "probabilities"]:
+    def scores(self) -> ScoresKind:
         """What the graph's scores are."""
         return self.signature.scores
 
@@ -169,9 +172,10 @@ def write_model(
         packages={"python": platform.python_version(), **_versions(_PACKAGES)},
         files={name: _fact(folder / name) for name in (GRAPH, WEIGHTS)},
     )
-    text = yaml.safe_dump(
-        description.model_dump(mode="json"), sort_keys=False, default_flow_style=None, allow_unicode=True, width=128
-    )
+    content = description.model_dump(mode="json")
+    if not description.signature.targets:
+        del content["signature"]["targets"]
+    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True, width=128)
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
     return description
 
@@ -209,12 +213,14 @@ def read_model(folder: Path) -> ModelFile:
     return description
 
 
-def _signature(problem: Problem, *, scores: Literal["logits", "probabilities"]) -> Signature:
+def _signature(problem: Problem, *, scores: ScoresKind) -> Signature:
     taken = Port(name=problem.input_name, dtype=str(problem.input_dtype), shape=("batch", *problem.input_shape))
     given = ScoresPort(
-        name=onnx_export.OUTPUT, dtype=str(np.dtype(np.float32)), shape=("batch", len(problem.labels)), kind=scores
+        name=onnx_export.OUTPUT, dtype=str(np.dtype(np.float32)), shape=("batch", *problem.scores_shape), kind=scores
     )
-    return Signature(inputs=(taken,), outputs=(given,), labels=problem.labels, features=problem.features)
+    return Signature(
+        inputs=(taken,), outputs=(given,), labels=problem.labels, targets=problem.targets, features=problem.features
+    )
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.answers import flips
 from pipelines.data.inputs import Inputs
 from pipelines.onnx_export import Parity as Exported
+from pipelines.recipes import Answer
 from pipelines.runtime import Session, open_session
 from registry.records import Parity
 
@@ -22,12 +24,15 @@ _BATCH = 128
 _MOST_POINTS = 64
 
 
-def parities(session: Session, exported: Exported, *, model: Path, inputs: Inputs) -> tuple[Parity, ...]:
+def parities(
+    session: Session, exported: Exported, *, model: Path, inputs: Inputs, answer: Answer = "class"
+) -> tuple[Parity, ...]:
     """What is known about the scores of a session: that its graph is the network, and its device computes what the CPU does.
 
     Args:
         exported: as `model.yaml` says.
         inputs: the items that are scored; some, evenly spaced, are run on both devices.
+        answer: what the scores say, see `pipelines.answers`.
     """
     found = Parity(
         between="the trained network and its graph on the CPU",
@@ -40,30 +45,32 @@ def parities(session: Session, exported: Exported, *, model: Path, inputs: Input
     )
     if session.runtime.device == "cpu":
         return (found,)
-    places = np.unique(np.linspace(0, len(inputs) - 1, num=min(ITEMS, len(inputs)), dtype=np.int64))
+    most = ITEMS if answer != "mask" else ITEMS // 16  # a score per class and pixel
+    places = np.unique(np.linspace(0, len(inputs) - 1, num=min(most, len(inputs)), dtype=np.int64))
     items = np.ascontiguousarray(inputs[places])
     reference = open_session(model, device="cpu")
     got, expected = (
         np.concatenate([one.run(items[start : start + _BATCH]) for start in range(0, len(items), _BATCH)])
         for one in (session, reference)
     )
-    return found, compare(got, expected, between=f"{session.runtime.device_name} and the CPU")
+    return found, compare(got, expected, between=f"{session.runtime.device_name} and the CPU", answer=answer)
 
 
-def compare(got: NDArray[Any], expected: NDArray[Any], *, between: str) -> Parity:
+def compare(got: NDArray[Any], expected: NDArray[Any], *, between: str, answer: Answer = "class") -> Parity:
     """
     Args:
-        got, expected: scores of shape (items, classes).
+        got, expected: scores of shape (items, ...), as `pipelines.answers` has them.
     """
     difference, size = np.abs(got.astype(np.float64) - expected), np.abs(expected.astype(np.float64))
-    largest = np.maximum(size.max(axis=1), np.finfo(np.float32).tiny)
+    of_item = tuple(range(1, size.ndim))
+    largest = np.maximum(size.max(of_item), np.finfo(np.float32).tiny)
     worst = float(difference.max())
     return Parity(
         between=between,
         items=len(got),
         max_abs=worst,
-        max_rel=float((difference.max(axis=1) / largest).max()),
-        flips=int((got.argmax(axis=1) != expected.argmax(axis=1)).sum()),
+        max_rel=float((difference.max(of_item) / largest).max()),
+        flips=flips(got, expected, answer),
         rtol=0.0,
         atol=worst,
         envelope=_envelope(size.ravel(), difference.ravel()) if np.isfinite(worst) else (),

@@ -9,39 +9,33 @@ the ratio's interval can be computed by whoever judges.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import metrics
+from pipelines import metrics, running
 from pipelines.data.inputs import Inputs
+from pipelines.metrics import Report
+from pipelines.recipes import ScoresKind
+from pipelines.regression import Values, score_values
+from pipelines.running import Progress, Scorer, check_finite, checked_ids
+from pipelines.segmentation import Masks, score_masks
 from registry.errors import BadData
 from registry.evidence import write_evaluation
-from registry.records import Evaluation, Latency, Metric, Parity, Pinned, Runtime, Scored
-
-OutputKind = Literal["logits", "probabilities"]
-Progress = Callable[[int, int], None]
+from registry.records import Evaluation, Latency, Metric, Parity, Pinned, Scored
 
 BATCH_SIZE = 256
 LATENCY_BATCHES = (1, 32, 256)
 # The fewest runs with which a 95 % bound on the quantile exists at all: below, the quantile is NaN, not a guess.
 FEWEST_RUNS = {50: 5, 95: 59, 99: 299}
 _WARM_UP = 10
-
-
-class Scorer(Protocol):
-    """What scoring needs of `pipelines.runtime.Session`; scoring itself never imports onnxruntime."""
-
-    @property
-    def model(self) -> Path: ...
-    @property
-    def runtime(self) -> Runtime: ...
-    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]: ...
+_TIMED_PIXELS = 1 << 19
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +57,12 @@ class Predictions:
 
     def columns(self) -> dict[str, NDArray[Any]]:
         return {name: getattr(self, name) for name in ("item", "label", "prediction", "correct", "nll", "confidence", "scores")}
+
+    def report(self, labels: Sequence[str]) -> Report:
+        """The metrics of a classifier of these classes."""
+        return metrics.classification(
+            label=self.label, prediction=self.prediction, nll=self.nll, scores=self.scores, labels=labels
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +90,13 @@ class Evaluated:
 
     folder: Path
     evaluation: Evaluation
-    predictions: Predictions
+    predictions: Predictions | Masks | Values
 
 
 def score(
     session: Scorer,
     *,
-    kind: OutputKind,
+    kind: ScoresKind,
     inputs: Inputs,
     targets: NDArray[Any],
     items: Sequence[str],
@@ -118,30 +118,32 @@ def score(
             not finite, or "probabilities" that are none; the message names the item.
     """
     n = len(inputs)
-    ids = _check_items(n, targets, items, classes=len(labels))
+    ids = checked_ids(n, targets, items)
+    _check_classes(targets, ids, classes=len(labels))
     raw = np.empty((n, len(labels)), dtype=np.float32)
-    for start in range(0, n, batch_size):
-        stop = min(start + batch_size, n)
-        scores = session.run(inputs[start:stop])
-        if scores.shape != (stop - start, len(labels)):
-            found, wanted = list(scores.shape), [stop - start, len(labels)]
-            raise BadData(f"{session.model.name} gave scores of shape {found}, {wanted} are needed (items, classes)")
-        raw[start:stop] = scores
-        if on_progress is not None:
-            on_progress(stop, n)
-    _check_finite(session.model, raw, ids)
+    for rows, scores in running.run(
+        session,
+        inputs,
+        ids=ids,
+        shape=(len(labels),),
+        wanted="items, classes",
+        batch_size=batch_size,
+        on_progress=on_progress,
+    ):
+        raw[rows] = scores
+    check_finite(session.model, raw, ids)
 
     label = np.asarray(targets, dtype=np.int32)
-    rows = np.arange(n)
+    every = np.arange(n)
     clipped = 0
     if kind == "logits":
         log_probability = metrics.log_softmax(raw)
         probability = np.exp(log_probability)
-        nll = -log_probability[rows, label]
+        nll = -log_probability[every, label]
     else:
         _check_probabilities(session.model, raw, ids)
         probability = raw.astype(np.float64)
-        of_label = probability[rows, label]
+        of_label = probability[every, label]
         clipped = int((of_label < metrics.CLIP).sum())
         nll = -np.log(np.clip(of_label, metrics.CLIP, 1.0))
     # From the raw scores: two logits may differ where their float32 probabilities no longer do.
@@ -152,7 +154,7 @@ def score(
         prediction=prediction,
         correct=label == prediction,
         nll=nll + 0.0,  # no -0.0 for a certain and right answer
-        confidence=probability[rows, prediction].astype(np.float32),
+        confidence=probability[every, prediction].astype(np.float32),
         scores=probability.astype(np.float32),
         clipped=clipped,
     )
@@ -238,13 +240,14 @@ def time_against(
 def evaluate(
     session: Scorer,
     *,
-    kind: OutputKind,
+    kind: ScoresKind,
     inputs: Inputs,
     targets: NDArray[Any],
     items: Sequence[str],
     model: Pinned,
     dataset: Scored,
     folder: Path,
+    names: Sequence[str] = (),
     batch_size: int = BATCH_SIZE,
     latency_batches: Sequence[int] = LATENCY_BATCHES,
     latency_seconds: float = 2.0,
@@ -258,31 +261,19 @@ def evaluate(
 
     Args:
         dataset: the items' dataset version and split; `labels` name the classes, `items` must be n.
+        names: what the values of a regression are; empty for classes and masks.
         against, timings: the other model and the samples of `time_against`; both or neither.
         parity: how far the scores are from those of the trained network; see `pipelines.parity`.
         facts: what is known about the items, one value each; a name that predictions.parquet uses itself becomes `name_`.
     Raises:
         BadData: see `score`.
     """
-    predictions = score(
-        session,
-        kind=kind,
-        inputs=inputs,
-        targets=targets,
-        items=items,
-        labels=dataset.labels,
-        batch_size=batch_size,
-        on_progress=on_progress,
+    predictions = _scored(
+        session, kind, inputs, targets, items, dataset=dataset, names=names, batch_size=batch_size, on_progress=on_progress
     )
-    report = metrics.classification(
-        label=predictions.label,
-        prediction=predictions.prediction,
-        nll=predictions.nll,
-        scores=predictions.scores,
-        labels=dataset.labels,
-    )
+    report = predictions.report(dataset.labels)
     found = {**report.metrics, "bytes": _count(session.model.stat().st_size, unit="bytes")}
-    if kind == "probabilities":
+    if kind == "probabilities" and isinstance(predictions, Predictions):
         found["nll_clipped"] = _count(predictions.clipped, unit="items")
     evaluation = Evaluation(
         model=model,
@@ -290,7 +281,7 @@ def evaluate(
         runtime=session.runtime,
         metrics=found,
         by_class=report.by_class,
-        latency=time_alone(session, inputs, batches=latency_batches, seconds=latency_seconds),
+        latency=time_alone(session, inputs, batches=_fitting(latency_batches, predictions, inputs), seconds=latency_seconds),
         against=against,
         omitted=report.omitted,
         parity=parity,
@@ -302,30 +293,55 @@ def evaluate(
     return Evaluated(folder=folder, evaluation=evaluation, predictions=predictions)
 
 
+def _scored(
+    session: Scorer,
+    kind: ScoresKind,
+    inputs: Inputs,
+    targets: NDArray[Any],
+    items: Sequence[str],
+    *,
+    dataset: Scored,
+    names: Sequence[str],
+    batch_size: int,
+    on_progress: Progress | None,
+) -> Predictions | Masks | Values:
+    if names:
+        return score_values(
+            session, inputs=inputs, targets=targets, items=items, names=names, batch_size=batch_size, on_progress=on_progress
+        )
+    if targets.ndim > 1:
+        return score_masks(
+            session, kind=kind, inputs=inputs, targets=targets, items=items, labels=dataset.labels, on_progress=on_progress
+        )
+    return score(
+        session,
+        kind=kind,
+        inputs=inputs,
+        targets=targets,
+        items=items,
+        labels=dataset.labels,
+        batch_size=batch_size,
+        on_progress=on_progress,
+    )
+
+
+def _fitting(batches: Sequence[int], predictions: Predictions | Masks | Values, inputs: Inputs) -> Sequence[int]:
+    """Batch sizes to time: masks are as large as their images, and nobody asks for 256 of them at once."""
+    if not isinstance(predictions, Masks):
+        return batches
+    largest = max(1, _TIMED_PIXELS // math.prod(inputs.shape[1:3]))
+    return [size for size in batches if size <= largest] or batches[:1]
+
+
 def _count(value: int, *, unit: str) -> Metric:
     return Metric(value=float(value), direction="lower", kind="system", unit=unit, n=1)
 
 
-def _check_items(n: int, targets: NDArray[Any], items: Sequence[str], *, classes: int) -> NDArray[Any]:
-    if not (n == len(targets) == len(items)) or n == 0:
-        raise BadData(f"{n} inputs, {len(targets)} targets and {len(items)} item ids: one of each per item is needed")
-    ids = np.array([str(item) for item in items], dtype=object)
-    distinct, counts = np.unique(ids.astype(str), return_counts=True)
-    if len(distinct) < n:
-        raise BadData(f"item id '{distinct[counts.argmax()]}' occurs {counts.max()} times: items could not be paired")
+def _check_classes(targets: NDArray[Any], ids: NDArray[Any], *, classes: int) -> None:
     outside = (targets < 0) | (targets >= classes)
     if outside.any():
         row = int(outside.argmax())
         raise BadData(f"item '{ids[row]}' has target {targets[row]}, outside the {classes} classes of the model")
-    return ids
-
-
-def _check_finite(model: Path, scores: NDArray[np.float32], ids: NDArray[Any]) -> None:
-    broken = ~np.isfinite(scores).all(axis=1)
-    if broken.any():
-        row = int(broken.argmax())
-        value = scores[row][~np.isfinite(scores[row])][0]
-        raise BadData(f"{model.name} gave a score of {value} for item '{ids[row]}' ({int(broken.sum())} of {len(ids)} items)")
 
 
 def _check_probabilities(model: Path, scores: NDArray[np.float32], ids: NDArray[Any]) -> None:

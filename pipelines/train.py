@@ -6,16 +6,22 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pipelines import dataset as dataset_stage
 from pipelines.config import TrainConfig
-from pipelines.data.spec import DatasetSpec, ImageInput
-from pipelines.job import Progress, open_job
+from pipelines.data.contents import Split
+from pipelines.data.spec import DatasetSpec
+from pipelines.job import Job, Progress, open_job
 from pipelines.model_files import ModelFile, write_model
-from pipelines.recipes import Feature, Problem
-from pipelines.training import fit
+from pipelines.problems import problem_of
+from pipelines.showing import show_where_it_looked
+from pipelines.training import Trained, fit
 from registry.backend import Backend
 from registry.provenance import Provenance
 from registry.records import Pinned, Version
+
+_EXPLAINED = 16  # images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +80,29 @@ def run(backend: Backend, dataset: Version, config: TrainConfig, *, name: str, b
                 },
             )
         job.summarise({f"best/val_{key}": value for key, value in trained.validation.items()})
+        if data.spec.input.kind == "image":
+            _explain(job, trained, data.spec, train)
         return Result(version=version, file=file, run_url=job.url)
 
 
-def problem_of(spec: DatasetSpec) -> Problem:
-    """What a recipe needs to know of a dataset before it has seen an item."""
-    if isinstance(spec.input, ImageInput):
-        shape = (spec.input.height, spec.input.width, spec.input.channels)
-        return Problem(task=spec.task, labels=spec.labels, image=shape)
-    features = tuple(Feature(name=c.name, kind=c.kind, categories=c.categories) for c in spec.input.columns)
-    return Problem(task=spec.task, labels=spec.labels, features=features)
+def _explain(job: Job, trained: Trained, spec: DatasetSpec, train: Split) -> None:
+    """Show where the network looked in some of its validation images; the model is safe already, and is worth more."""
+    try:
+        from pipelines.saliency import looked
+
+        some = trained.held_out[np.unique(np.linspace(0, len(trained.held_out) - 1, _EXPLAINED).astype(int))]
+        found = looked(trained.network, problem_of(spec), train.inputs[some])
+    except Exception as exc:  # a network of somebody's own may do anything with a hook or a gradient
+        job.summarise({"saliency_missing": str(exc)})
+        return
+    if found is not None:
+        names, truth = spec.labels or spec.targets, train.answers(spec.labels)
+        show_where_it_looked(
+            job,
+            images=train.inputs[some],
+            heat=found.heat,
+            method=found.method,
+            items=train.items[some].tolist(),
+            shown=[names[at] for at in found.shown],
+            truth=[truth[at] for at in some],
+        )

@@ -19,14 +19,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import TrainConfig
+from pipelines.data.contents import strata
 from pipelines.data.inputs import Inputs, OnDisk, chunks, select
-from pipelines.recipes import AnyRecipe, Problem, find
+from pipelines.recipes import AddsUp, AnyRecipe, LearnsFromTargets, Problem, VariesTargets, find
 from registry.errors import BadData, BadSettings, DeviceUnavailable, MissingDependency
 
 # Read once, when torch loads OpenMP. Its threads otherwise spin while they wait, and on a machine that others use too they
@@ -57,7 +58,8 @@ _LARGE_BATCH = 32_768
 class Trained:
     """The network of the best epoch, on the CPU and in evaluation mode, and how it came about.
 
-    `validation` holds the recipe's metrics at that epoch; `epochs` counts those that ran; `items` are those trained on.
+    `validation` holds the recipe's metrics at that epoch; `epochs` counts those that ran; `items` are those trained on, and
+    `held_out` the positions of those it was validated on.
     """
 
     network: nn.Module
@@ -66,6 +68,7 @@ class Trained:
     steps: int
     items: int
     validation_items: int
+    held_out: NDArray[np.int64]
     validation: Mapping[str, float]
     seconds: float
     parameters: int
@@ -107,7 +110,7 @@ def fit(
     config: TrainConfig,
     *,
     inputs: Inputs,
-    targets: NDArray[np.int64],
+    targets: NDArray[Any],
     log: Log,
     on_progress: Progress = lambda done, total: None,
 ) -> Trained:
@@ -129,6 +132,7 @@ def fit(
     recipe = find(config.recipe)
     device = choose_device(config.device)
     amp = _choose_amp(config.amp, device)
+    targets = targets.astype(problem.target_dtype, copy=False)
     kept, held_out = split(targets, fraction=config.validation_fraction, seed=config.seed)
     if config.train_fraction < 1:
         _, part = split(targets[kept], fraction=config.train_fraction, seed=config.seed)
@@ -140,6 +144,8 @@ def fit(
         )
     with _threads(config, inputs), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config.seed)
+        if isinstance(recipe, LearnsFromTargets):
+            recipe = recipe.knowing(targets[kept])
         network = recipe.network(problem, config.model)
         recipe.prepare(network, select(inputs, kept))
         loop = _Loop(
@@ -162,6 +168,7 @@ def fit(
         steps=epochs * loop.steps_per_epoch,
         items=len(kept),
         validation_items=len(held_out),
+        held_out=held_out,
         validation=best.metrics,
         seconds=time.perf_counter() - started,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
@@ -170,8 +177,8 @@ def fit(
     )
 
 
-def split(targets: NDArray[np.int64], *, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut a share of the items off, class by class.
+def split(targets: NDArray[Any], *, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cut a share of the items off, class by class where an item has one.
 
     Returns:
         Sorted indices of the rest and of the share. Of a class with two or more items, at least one falls on each side; a
@@ -179,8 +186,9 @@ def split(targets: NDArray[np.int64], *, fraction: float, seed: int) -> tuple[ND
     """
     random = np.random.default_rng(seed)
     share: list[NDArray[np.int64]] = []
-    for label in np.unique(targets):
-        (mine,) = np.nonzero(targets == label)
+    classes = strata(targets)
+    for label in np.unique(classes):
+        (mine,) = np.nonzero(classes == label)
         count = min(max(round(fraction * len(mine)), 1), len(mine) - 1)
         share.append(random.permutation(mine)[:count])
     chosen = np.zeros(len(targets), dtype=bool)
@@ -226,13 +234,18 @@ def _choose_amp(wanted: str, device: torch.device) -> str:
     return wanted
 
 
-def _check(problem: Problem, inputs: Inputs, targets: NDArray[np.int64]) -> None:
+def _check(problem: Problem, inputs: Inputs, targets: NDArray[Any]) -> None:
     if inputs.shape[1:] != problem.input_shape or inputs.dtype != problem.input_dtype:
         wanted = f"{problem.input_dtype}[n, {', '.join(map(str, problem.input_shape))}]"
         raise BadData(f"the {problem.input_name} inputs are {inputs.dtype}{list(inputs.shape)}, {wanted} was expected")
     if len(inputs) != len(targets) or not len(targets):
         raise BadData(f"{len(inputs)} inputs and {len(targets)} targets cannot be trained on")
-    if targets.min() < 0 or targets.max() >= len(problem.labels):
+    if targets.shape[1:] != problem.target_shape:
+        shapes = f"{list(targets.shape[1:])}, {list(problem.target_shape)} was expected"
+        raise BadData(f"the targets of an item have the shape {shapes} of the task {problem.task}")
+    if problem.answer == "values" and not np.isfinite(targets).all():
+        raise BadData("a target is infinite or NaN, numbers were expected")
+    if problem.answer == "class" and (targets.min() < 0 or targets.max() >= len(problem.labels)):
         raise BadData(f"targets run from {targets.min()} to {targets.max()}, there are {len(problem.labels)} labels")
     before = 0
     for some in chunks(inputs) if inputs.dtype.kind == "f" else ():
@@ -242,7 +255,7 @@ def _check(problem: Problem, inputs: Inputs, targets: NDArray[np.int64]) -> None
         before += len(some)
 
 
-def _place(inputs: Inputs, targets: NDArray[np.int64], device: torch.device) -> _Items | Feed:
+def _place(inputs: Inputs, targets: NDArray[Any], device: torch.device) -> _Items | Feed:
     """Items as tensors on the device; inputs that would fill half of a GPU stay in main memory, those on disk on disk."""
     if isinstance(inputs, OnDisk):
         return Feed(inputs, targets, device)
@@ -299,6 +312,9 @@ class _Loop:
             values = {f"val/{name}": value for name, value in metrics.items()}
             self.log({"epoch": epoch, "train/epoch_loss": mean_loss, **values}, self.step)
             self._check_loss(metrics["loss"], epoch)
+            if self.config.monitor not in metrics:
+                known = ", ".join(metrics)
+                raise BadSettings(f"monitor is {self.config.monitor}, this recipe measures {known}", hint="--set monitor=loss")
             if best is None or self._is_better(metrics, best.metrics):
                 best = _Checkpoint(epoch=epoch, metrics=metrics, weights=copy.deepcopy(self.average.network.state_dict()))
             elif self.config.patience is not None and epoch - best.epoch >= self.config.patience:
@@ -328,7 +344,10 @@ class _Loop:
         return mean
 
     def _optimise(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        inputs = self.recipe.augment(inputs, self.config.augment, self.draws)
+        if isinstance(self.recipe, VariesTargets):
+            inputs, targets = self.recipe.augment_pairs(inputs, targets, self.config.augment, self.draws)
+        else:
+            inputs = self.recipe.augment(inputs, self.config.augment, self.draws)
         precision = torch.float16 if self.amp == "fp16" else torch.bfloat16
         with torch.autocast(self.device.type, dtype=precision, enabled=self.amp != "off"):
             scores = self.network(inputs)
@@ -348,6 +367,11 @@ class _Loop:
 
     @torch.inference_mode()
     def _validate(self) -> Mapping[str, float]:
+        if isinstance(self.recipe, AddsUp):
+            some = torch.tensor_split(torch.arange(len(self.validation)), math.ceil(len(self.validation) / self.batch))
+            parts = (self.validation.take(index) for index in some)
+            sums = [self.recipe.sums(self.average.network(inputs), targets).cpu() for inputs, targets in parts]
+            return self.recipe.measured(torch.stack(sums).sum(dim=0))
         batches = torch.tensor_split(torch.arange(len(self.validation)), math.ceil(len(self.validation) / _EVALUATION_BATCH))
         scores = torch.cat([self.average.network(self.validation.take(index)[0]) for index in batches])
         # On the CPU, because MPS has no float64.

@@ -28,11 +28,12 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from registry import expressions
+from registry.corpus import FORMULAS
 from registry.yaml_lines import Key
 
 _LATENCY = re.compile(r"latency_ms\.(p50|p90|p95|p99)")
-_OF_ITEMS = ("accuracy", "nll")
-_OF_ALL_ITEMS = ("f1_macro", "roc_auc", "pr_auc", "ece", "rmse", "r2")
+_OF_ITEMS = ("accuracy", "nll", "dice", "iou", "pixel_accuracy", "mae", "mse", "mae_scaled")
+_OF_ALL_ITEMS = tuple(FORMULAS)
 _BYTES = "bytes"
 _UNITS: Mapping[str, Mapping[str, float]] = {
     _BYTES: {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30},

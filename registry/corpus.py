@@ -104,6 +104,39 @@ def f1_macro(columns: Columns) -> Prepared:
     return Prepared(of, influence, passes=3)
 
 
+def precision_macro(columns: Columns) -> Prepared:
+    """Unweighted mean of the precision of every class that occurs; 0 of a class that is never predicted."""
+    return _macro(columns, "prediction")
+
+
+def recall_macro(columns: Columns) -> Prepared:
+    """Unweighted mean of the recall of every class that occurs; 0 of a class that no item has."""
+    return _macro(columns, "label")
+
+
+def _macro(columns: Columns, among: str) -> Prepared:
+    """The share of hits among the items that have a class in this column, class by class."""
+    label, prediction = (np.asarray(columns[name], dtype=np.intp) for name in ("label", "prediction"))
+    base = np.asarray(columns[among], dtype=np.intp)
+    size, right = int(max(label.max(initial=0), prediction.max(initial=0))) + 1, label == prediction
+    support, predicted, of_base = (Sums(codes, size) for codes in (label, prediction, base))
+    hits = Sums(np.where(right, label, size), size + 1)
+
+    def of(weights: Rows) -> Rows:
+        occurring, whole = support(weights) + predicted(weights) > 0, of_base(weights)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            each = np.where(whole > 0, hits(weights)[:, :size] / whole, 0.0)
+            return np.asarray(each.sum(axis=1) / occurring.sum(axis=1))
+
+    def influence() -> Rows:
+        whole = np.maximum(np.bincount(base, minlength=size), 1)
+        each = np.bincount(label[right], minlength=size) / whole
+        occurring = np.bincount(label, minlength=size) + np.bincount(prediction, minlength=size) > 0
+        return np.asarray((right - each[base]) / whole[base] * len(label) / occurring.sum())
+
+    return Prepared(of, influence, passes=4)
+
+
 def roc_auc(columns: Columns) -> Prepared:
     """Area under the ROC curve: of class 1 when there are two, else the unweighted mean of one-against-the-rest."""
     return _of_curves(columns, _roc_of_one)
@@ -245,16 +278,103 @@ def r2(columns: Columns) -> Prepared:
     return Prepared(of, influence, passes=3)
 
 
+def r2_mean(columns: Columns) -> Prepared:
+    """Coefficient of determination of each of several targets, their mean."""
+    label, prediction = (np.asarray(columns[name], dtype=np.float64) for name in ("labels", "predictions"))
+    each = [r2({"label": label[:, k], "prediction": prediction[:, k]}) for k in range(label.shape[1])]
+    return Prepared(
+        lambda weights: np.mean([one.of(weights) for one in each], axis=0),
+        lambda: np.asarray(np.mean([one.influence() for one in each], axis=0)),
+        passes=3 * len(each),
+    )
+
+
+def mean_iou(columns: Columns) -> Prepared:
+    """Intersection over union of each class over the pixels of all masks, the mean over the classes that are anywhere."""
+    hits, truth, predicted = _pixels(columns)
+    return _mean_ratio(hits, truth + predicted - hits)
+
+
+def mean_dice(columns: Columns) -> Prepared:
+    """Dice of each class over the pixels of all masks, the mean over the classes that are anywhere."""
+    hits, truth, predicted = _pixels(columns)
+    return _mean_ratio(2 * hits, truth + predicted)
+
+
+def sensitivity(columns: Columns) -> Prepared:
+    """The share of each class's pixels that are found, the mean over the classes that are anywhere in the truth."""
+    hits, truth, _ = _pixels(columns)
+    return _mean_ratio(hits, truth)
+
+
+def specificity(columns: Columns) -> Prepared:
+    """The share of each class's other pixels that are not taken for it, the mean over the classes."""
+    hits, truth, predicted = _pixels(columns)
+    others = truth.sum(axis=1, keepdims=True) - truth
+    return _mean_ratio(others - (predicted - hits), others)
+
+
+def _pixels(columns: Columns) -> tuple[Rows, Rows, Rows]:
+    hits, truth, predicted = (np.asarray(columns[name], np.float64) for name in ("intersection", "truth", "predicted"))
+    return hits, truth, predicted
+
+
+def _mean_ratio(parts: Rows, wholes: Rows) -> Prepared:
+    """The mean over classes of a ratio of sums over items.
+
+    Args:
+        parts, wholes: of each item and class, shape (items, classes); a class without any whole does not count.
+    """
+
+    def of(weights: Rows) -> Rows:
+        part, whole = weights @ parts, weights @ wholes
+        with np.errstate(invalid="ignore", divide="ignore"):
+            each = np.where(whole > 0, part / whole, 0.0)
+            return np.asarray(each.sum(axis=1) / (whole > 0).sum(axis=1))
+
+    def influence() -> Rows:
+        whole = wholes.sum(axis=0)
+        there = whole > 0
+        ratio = parts.sum(axis=0)[there] / whole[there]
+        moved = (parts[:, there] - ratio * wholes[:, there]) / whole[there]
+        return np.asarray(moved.mean(axis=1) * len(parts))
+
+    return Prepared(of, influence, passes=2 * parts.shape[1])
+
+
 def _errors(columns: Columns) -> Rows:
     label, prediction = (np.asarray(columns[name], dtype=np.float64) for name in ("label", "prediction"))
     return np.asarray(prediction - label)
 
 
+_MASKS = ("intersection", "truth", "predicted")
+
 FORMULAS: Mapping[str, Formula] = {
     "f1_macro": Formula(("label", "prediction"), f1_macro, cells=True),
+    "precision_macro": Formula(("label", "prediction"), precision_macro, cells=True),
+    "recall_macro": Formula(("label", "prediction"), recall_macro, cells=True),
     "roc_auc": Formula(("label", "scores"), roc_auc),
     "pr_auc": Formula(("label", "scores"), pr_auc),
     "ece": Formula(("confidence", "correct"), ece),
     "rmse": Formula(("label", "prediction"), rmse),
     "r2": Formula(("label", "prediction"), r2),
+    "r2_mean": Formula(("labels", "predictions"), r2_mean),
+    "mean_iou": Formula(_MASKS, mean_iou),
+    "mean_dice": Formula(_MASKS, mean_dice),
+    "sensitivity": Formula(_MASKS, sensitivity),
+    "specificity": Formula(_MASKS, specificity),
 }
+
+
+def formula(name: str) -> Formula | None:
+    """The formula of a name; `rmse:price` is `rmse` of the columns `label_price` and `prediction_price`."""
+    known, colon, target = name.partition(":")
+    found = FORMULAS.get(known)
+    if found is None or not colon:
+        return found
+    renamed = {f"{column}_{target}": column for column in found.columns}
+
+    def prepare(columns: Columns) -> Prepared:
+        return found.prepare({plain: columns[own] for own, plain in renamed.items()})
+
+    return Formula(tuple(renamed), prepare, cells=found.cells)

@@ -114,9 +114,10 @@ def _schema(evaluation: Evaluation) -> pa.Schema:
 
 def _array(name: str, column: NDArray[Any], schema: pa.Schema) -> pa.Array:
     if column.ndim == 2:
-        rows = np.ascontiguousarray(column, dtype=np.float32)
+        known = schema.field(name).type if name in schema.names else None
+        rows = np.ascontiguousarray(column, dtype=np.float32 if known is not None else None)
         offsets = np.arange(0, rows.size + 1, rows.shape[1], dtype=np.int32)
-        return pa.ListArray.from_arrays(offsets, pa.array(rows.ravel()), type=_CLASSIFICATION.field("scores").type)
+        return pa.ListArray.from_arrays(offsets, pa.array(rows.ravel()), type=known)
     return pa.array(column, type=schema.field(name).type if name in schema.names else None)
 
 

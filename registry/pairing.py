@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from registry import matching
+from registry import corpus, matching
 from registry.corpus import FORMULAS, Formula, Prepared
 from registry.policy import ParityRule, Policy
 from registry.records import Evaluation, Metric
@@ -163,7 +163,7 @@ class Scores:
                 than these columns have.
         """
         metric = self.metric(name)
-        formula = FORMULAS.get(metric.formula or name)
+        formula = corpus.formula(metric.formula or name)
         if formula is None:
             raise Unanswerable(
                 f"{name} is a corpus metric, and there is no formula '{metric.formula or name}' to compute it again on other"

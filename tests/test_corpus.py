@@ -19,6 +19,11 @@ def columns(name: str, *, seed: int = 0, n: int = N) -> dict[str, np.ndarray]:
     if name in ("rmse", "r2"):
         label = random.normal(size=n)
         return {"label": label, "prediction": label + 0.5 * random.standard_t(5, size=n)}
+    if name == "r2_mean":
+        labels = random.normal(size=(n, 2)) * [1.0, 50.0]
+        return {"labels": labels, "predictions": labels + random.normal(size=(n, 2)) * [0.3, 40.0]}
+    if name in ("mean_iou", "mean_dice", "sensitivity", "specificity"):
+        return _counted(*_masks(random, n))
     label = random.integers(0, CLASSES, size=n)
     scores = random.random((n, CLASSES)) + 0.8 * np.eye(CLASSES)[label] * random.random((n, 1))
     scores = (scores / scores.sum(axis=1, keepdims=True)).round(2)  # ties
@@ -32,14 +37,37 @@ def columns(name: str, *, seed: int = 0, n: int = N) -> dict[str, np.ndarray]:
     }
 
 
+def _masks(random: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of 12 pixels and answers to them, mostly right."""
+    truth = random.integers(0, CLASSES, size=(n, 12))
+    return truth, np.where(random.random((n, 12)) < 0.7, truth, random.integers(0, CLASSES, size=(n, 12)))
+
+
+def _counted(truth: np.ndarray, answer: np.ndarray) -> dict[str, np.ndarray]:
+    classes = np.arange(CLASSES)[:, np.newaxis, np.newaxis]
+    in_truth, in_answer = truth == classes, answer == classes
+    counts = {"intersection": in_truth & in_answer, "truth": in_truth, "predicted": in_answer}
+    return {name: found.sum(axis=2).T for name, found in counts.items()} | {"_truth": truth, "_answer": answer}
+
+
 def by_sklearn(name: str, of: dict[str, np.ndarray]) -> float:
     def curves(area: object) -> float:
         return float(np.mean([area(of["label"] == k, of["scores"][:, k]) for k in range(CLASSES)]))  # type: ignore[operator]
 
+    pixels = [of[name].ravel() for name in ("_truth", "_answer") if name in of]
     return {
         "f1_macro": lambda: float(sklearn_metrics.f1_score(of["label"], of["prediction"], average="macro")),
         "roc_auc": lambda: curves(sklearn_metrics.roc_auc_score),
         "pr_auc": lambda: curves(sklearn_metrics.average_precision_score),
+        "precision_macro": lambda: float(sklearn_metrics.precision_score(of["label"], of["prediction"], average="macro")),
+        "recall_macro": lambda: float(sklearn_metrics.recall_score(of["label"], of["prediction"], average="macro")),
+        "r2_mean": lambda: float(sklearn_metrics.r2_score(of["labels"], of["predictions"])),
+        "mean_iou": lambda: float(sklearn_metrics.jaccard_score(*pixels, average="macro")),
+        "mean_dice": lambda: float(sklearn_metrics.f1_score(*pixels, average="macro")),
+        "sensitivity": lambda: float(sklearn_metrics.recall_score(*pixels, average="macro")),
+        "specificity": lambda: np.mean(
+            [sklearn_metrics.recall_score(*(part != k for part in pixels)) for k in range(CLASSES)]
+        ).item(),
         "rmse": lambda: float(np.sqrt(sklearn_metrics.mean_squared_error(of["label"], of["prediction"]))),
         "r2": lambda: float(sklearn_metrics.r2_score(of["label"], of["prediction"])),
     }[name]()

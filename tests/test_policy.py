@@ -81,7 +81,8 @@ def test_a_shipped_policy_loads_and_explains_each_line(file: Path) -> None:
 
 def test_the_production_template_accepts_only_cuda() -> None:
     devices = {file.name: load(file.read_text(encoding="utf-8"), name=file.name).runtime.device for file in SHIPPED}
-    assert devices == {"policy.production.yaml": "cuda", "policy.yaml": "any"}
+    gpu = {name for name, device in devices.items() if device == "cuda"}
+    assert (gpu, set(devices.values())) == ({"policy.production.yaml"}, {"cuda", "any"})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -16,7 +16,7 @@ from pipelines.data.comparison import diff as compare
 from pipelines.data.comparison_page import write_page
 from pipelines.data.options import Options
 from pipelines.data.reading import Inspection, dataset_name
-from pipelines.data.spec import FORMATS, DatasetSpec
+from pipelines.data.spec import FORMATS, DatasetSpec, Task
 from pipelines.looking import looking
 from registry.backend_references import check_scheme, name_of, path_of
 from registry.cli.looking import size_text, version_data, versions_table
@@ -50,7 +50,8 @@ def dataset() -> None:
 @click.option("--name", metavar="NAME", help="Collection (default: name in dataset.yaml, else the folder's name).")
 @click.option("--alias", "aliases", type=ALIAS, multiple=True, help="Alias for the version, besides 'latest'; repeatable.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), help="Format (default: detected).")
-@click.option("--target", metavar="COLUMN", help="Tables: the column to predict.")
+@click.option("--task", type=click.Choice(get_args(Task)), help="What is to be learned (default: read off the data).")
+@click.option("--target", "targets", metavar="COLUMN", multiple=True, help="Column to predict; repeatable for a regression.")
 @click.option(
     "--test-fraction", type=click.FloatRange(0, 1, max_open=True), help="Share to split off when there is no test split."
 )
@@ -64,17 +65,20 @@ def push(
     name: str | None,
     aliases: tuple[str, ...],
     format_: Any,
-    target: str | None,
+    task: Any,
+    targets: tuple[str, ...],
     test_fraction: float | None,
     seed: int | None,
     pack: bool,
     reference: bool,
 ) -> None:
-    """Make the files at PATH a dataset version: IDX, image folders, .npz, .npy, CSV or Parquet, detected and checked first.
+    """Make the files at PATH a dataset version: IDX, images in class folders, with masks or with a metadata.csv, .npz, .npy,
+    CSV or Parquet, detected and checked first.
 
     A URI (s3://, gs://, https://) makes a version that refers to what lies there, as file:// and --reference do for files.
     """
-    options = Options(name=name, format=format_, target=target, test_fraction=test_fraction, seed=seed)
+    one, several = (targets[0], None) if len(targets) == 1 else (None, targets or None)
+    options = Options(name=name, format=format_, task=task, target=one, targets=several, test_fraction=test_fraction, seed=seed)
     if isinstance(place, str) and (here := path_of(place)) is not None:
         place, reference = here, True
     if pack and (reference or isinstance(place, str)):
@@ -184,8 +188,7 @@ def _tell(session: Session, found: Inspection) -> None:
     for name, text in summary.facts(found.spec):
         session.output.notice(f"{name:<8} {text}")
     for row in summary.rows(found.spec):
-        balance = f"{row.rarest[1]} ({row.rarest[0]}) to {row.commonest[1]} ({row.commonest[0]}) per class"
-        session.output.notice(f"  {row.split}: {row.items:,} items, {balance}")
+        session.output.notice(f"  {row.split}: {row.items:,} items, {row.balance}")
     if shards := [file for file in found.kept if packs.is_shard(file.name) and file.name.endswith(".tar")]:
         size = size_text(sum(file.size for file in shards))
         session.output.notice(f"packed   {len(found.data):,} files in {len(shards)} shard{'s' * (len(shards) != 1)}, {size}")
@@ -201,11 +204,13 @@ def _tell(session: Session, found: Inspection) -> None:
 def _drawn(spec: DatasetSpec) -> list[Any]:
     splits = [(r.split, f"{r.items:,}", r.classes, size_text(r.bytes), r.duplicates) for r in summary.rows(spec)]
     classes = [(label, *(split.classes[label] for split in spec.splits.values())) for label in spec.labels]
+    shown = [table(("class", *(f"#{name}" for name in spec.splits)), classes)] if classes else []
+    shown += [f"{name}: {summary.balance(split)}" for name, split in spec.splits.items() if split.pixels or split.targets]
     return [
         table(("", spec.name), summary.facts(spec)),
         "",
         table(("split", "#items", "#classes", "#decoded", "#duplicates"), splits),
         "",
-        table(("class", *(f"#{name}" for name in spec.splits)), classes),
+        *shown,
         *(f"Warning: {warning}" for warning in summary.warnings(spec)),
     ]

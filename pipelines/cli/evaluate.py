@@ -87,9 +87,11 @@ def _value(name: str, metric: Metric | None) -> str:
         return "–"
     if metric.unit == "bytes":
         return size_text(int(metric.value))
+    # A fraction has four digits behind the point; a price or a squared millimetre needs its leading ones.
+    digits = ".4f" if metric.unit in ("fraction", "nats", "items") else ".5g"
     if metric.interval is None:
-        return f"{metric.value:.4f}"
-    return f"{metric.value:.4f}  [{metric.interval[0]:.4f}, {metric.interval[1]:.4f}]"
+        return format(metric.value, digits)
+    return f"{metric.value:{digits}}  [{metric.interval[0]:{digits}}, {metric.interval[1]:{digits}}]"
 
 
 def _latency(models: list[Version], results: list[Result]) -> Any:

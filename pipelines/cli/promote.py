@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib import import_module
 from importlib.resources import files
 from importlib.util import find_spec
@@ -69,7 +70,7 @@ def gate(
     """
     policy = _policy(session, policy_file, alias=alias, dataset=dataset)
     with session.writing() as backend:
-        question = questions.ask(backend, reference, policy)
+        question = questions.ask(backend, reference, policy(_task(backend, reference)))
         decision = promotion.gate(backend, question, _evaluator(backend, session), by=_provenance())
         case = _case(backend, decision, save_to)
     return _show(session, decision, case, github=github, save_to=save_to)
@@ -83,7 +84,7 @@ def gate(
 @session
 def replay(session: Session, policy_file: Path, alias: str | None, collection: str | None, last: int) -> None:
     """Show what POLICY would have decided on the past verdicts about an alias; scores and writes nothing."""
-    policy = _policy(session, policy_file, alias=alias, dataset=None)
+    policy = _policy(session, policy_file, alias=alias, dataset=None)(None)
     with session.reading() as backend, session.output.progress("judging again") as progress:
         named = collection or policy.target.collection
         words = f"{named}:{policy.target.alias}" if named else policy.target.alias
@@ -146,7 +147,7 @@ def promote(
     """
     policy = _policy(session, policy_file, alias=alias, dataset=dataset)
     with session.reading() if dry_run else session.writing() as backend:
-        question = questions.ask(backend, reference, policy)
+        question = questions.ask(backend, reference, policy(_task(backend, reference)))
         if question.already_answered:
             session.output.result(
                 {"already": True, "target": str(question.target)}, f"{question.candidate} already holds '{question.target}'"
@@ -161,21 +162,38 @@ def promote(
     return _show(session, decision, case, github=github, save_to=save_to)
 
 
-def _policy(session: Session, file: Path | None, *, alias: str | None, dataset: Reference | None) -> Policy:
+def _policy(
+    session: Session, file: Path | None, *, alias: str | None, dataset: Reference | None
+) -> Callable[[str | None], Policy]:
+    """The policy for a model of some task: the one that was chosen, read now; else, when asked, the one that ships for it."""
     chosen = file or session.settings.policy
-    if chosen is None:
-        text, name = files("pipelines").joinpath("policy.yaml").read_text(encoding="utf-8"), "the policy that ships with reg"
-        session.output.notice(f"using {name}, which accepts evaluations on the CPU (reg init writes one for you)")
-        loaded = policies.load(text, name=name)
-    else:
-        loaded = read(chosen)
+    loaded = read(chosen) if chosen is not None else None
     # A policy file that names a registry means it; the one that ships, or one that is silent, follows the settings.
-    silent = chosen is None or "registry" not in loaded.target.model_fields_set
-    return loaded.aimed(
-        registry=session.settings.registry if silent else None,
-        alias=alias,
-        dataset=str(dataset) if dataset is not None else None,
-    )
+    silent = loaded is None or "registry" not in loaded.target.model_fields_set
+
+    def aimed(task: str | None) -> Policy:
+        return (loaded or _shipped(session, task)).aimed(
+            registry=session.settings.registry if silent else None,
+            alias=alias,
+            dataset=str(dataset) if dataset is not None else None,
+        )
+
+    return aimed
+
+
+def _shipped(session: Session, task: str | None) -> Policy:
+    kind = (task or "").rpartition("-")[2]
+    file, name = ("policy.yaml", "the policy that ships with reg")
+    if kind in ("segmentation", "regression"):
+        file, name = f"policy.{kind}.yaml", f"the policy for {kind} that ships with reg"
+    session.output.notice(f"using {name}, which accepts evaluations on the CPU (reg init writes one for you)")
+    return policies.load(files("pipelines").joinpath(file).read_text(encoding="utf-8"), name=name)
+
+
+def _task(backend: Backend, model: Reference) -> str | None:
+    """What a model was trained for, by the label that training put on it."""
+    found = backend.resolve(model, type="model").metadata.get("task")
+    return found if isinstance(found, str) else None
 
 
 def _evaluator(backend: Backend, session: Session) -> Evaluate | None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipelines.data.contents import Advance, Split, image_digests
 from pipelines.data.folder import File
 from pipelines.data.inputs import Inputs, OnDisk, Room, Rows, chunks
-from pipelines.data.spec import ImageInput
+from pipelines.data.spec import ImageInput, Task
 from pipelines.data.splits import in_order
 from registry.errors import BadData
 
@@ -36,6 +36,11 @@ class Stored:
     name: str
     read: Callable[[], NDArray[Any] | Rows]
 
+    def whole(self) -> NDArray[Any]:
+        """The array, in memory whatever its size."""
+        found = self.read()
+        return found[:] if isinstance(found, OnDisk) else found
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
@@ -49,7 +54,10 @@ class Pair:
 class ArraySource:
     """Splits of image and label arrays; class names are the numbers themselves unless `labels` names them."""
 
+    task: Task = "image-classification"
     target = None
+    targets: tuple[str, ...] = ()
+    mask_values: tuple[int, ...] = ()
     division = None
 
     def __init__(self, pairs: Sequence[Pair], *, labels: tuple[str, ...] | None, room: Room) -> None:
@@ -77,7 +85,7 @@ class ArraySource:
     def read(self, split: str, advance: Advance) -> Split:
         pair = self._pairs[split]
         images = _as_images(pair.images, self._room)
-        targets = _as_labels(pair.labels)
+        targets = self._targets(pair)
         mine = {pair.images.file, pair.labels.file}
         advance(sum(file.size for file in mine if file not in self._told))
         self._told |= mine
@@ -90,9 +98,8 @@ class ArraySource:
             digests=partial(image_digests, images),
         )
 
-    def _check(self, pair: Pair, images: Inputs, targets: NDArray[np.int64]) -> None:
-        if len(images) != len(targets):
-            raise BadData(f"{pair.images.name} holds {len(images)} images, {pair.labels.name} {len(targets)} labels")
+    def _targets(self, pair: Pair) -> NDArray[Any]:
+        targets = _as_labels(pair.labels)
         beyond = np.flatnonzero(targets >= len(self.labels))
         if beyond.size:
             known = f"labels of {self._pairs[self.splits[0]].labels.name}" if self._given is None else "class names given"
@@ -101,6 +108,11 @@ class ArraySource:
                 f"{pair.labels.name}: item {item} has label {targets[item]}, the {known} end at {last}",
                 hint="name every class under 'labels:' in dataset.yaml",
             )
+        return targets
+
+    def _check(self, pair: Pair, images: Inputs, targets: NDArray[Any]) -> None:
+        if len(images) != len(targets):
+            raise BadData(f"{pair.images.name} holds {len(images)} images, {pair.labels.name} {len(targets)} labels")
         height, width, channels = images.shape[1:]
         found = ImageInput(height=height, width=width, channels=channels)
         if self._input is not None and found != self._input:
@@ -151,8 +163,7 @@ def _bytes(stored: Stored, parts: Sequence[NDArray[Any]] | Rows) -> Iterator[NDA
 
 
 def _as_labels(stored: Stored) -> NDArray[np.int64]:
-    found = stored.read()
-    array = found[:] if isinstance(found, OnDisk) else found
+    array = stored.whole()
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or array.dtype.kind not in "iu":

@@ -18,12 +18,13 @@ import pyarrow.types as types
 from numpy.typing import NDArray
 
 from pipelines.data.contents import DIGEST_SIZE
-from pipelines.data.spec import Column
+from pipelines.data.spec import Column, Task
 from registry.errors import BadData
 
 TARGETS = ("target", "label", "class", "y")
 MOST_CATEGORIES = 1000
 MOST_CLASSES = 1000
+_FEW_CLASSES = 20  # beyond which numbers are suspected to be no classes
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,44 @@ def known_column(names: Sequence[str], name: str, *, file: str, key: str = "targ
     return name
 
 
+def task_of(values: Any) -> Task:
+    """What predicting a column is: of fractions, or of more different whole numbers than classes can be, a regression.
+
+    Whole numbers written as `151.0` are classes while they are few, as when another column made a program write floats.
+    """
+    if not _is_number(values.type):
+        return "tabular-classification"
+    numbers = pc.cast(values, pa.float64()).drop_null().to_numpy(zero_copy_only=False)
+    numbers = numbers[np.isfinite(numbers)]
+    different = len(np.unique(numbers))
+    measured = different > _FEW_CLASSES if types.is_floating(values.type) else _too_many(different, len(values))
+    if measured or (numbers != np.floor(numbers)).any():
+        return "tabular-regression"
+    return "tabular-classification"
+
+
+def number_of(values: Any, *, column: str, place: Place) -> NDArray[np.float64]:
+    """A target of a regression, float64 (n,).
+
+    Raises:
+        BadData: a value that is missing, infinite, or no number.
+    """
+    if not (_is_number(values.type) or types.is_boolean(values.type)):
+        raise BadData(
+            f"{place}: the target '{column}' holds {values.type}, a regression predicts numbers",
+            hint="--task tabular-classification",
+        )
+    numbers: NDArray[np.float64] = pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False)
+    broken = np.flatnonzero(~np.isfinite(numbers))
+    if broken.size:
+        what = "missing" if np.isnan(numbers[broken[0]]) else "infinite"
+        raise BadData(
+            f"{place.row(int(broken[0]))}: the target '{column}' is {what} ({broken.size} of {len(values)} rows)",
+            hint="remove these rows",
+        )
+    return numbers
+
+
 def class_names(values: Any, *, column: str, place: Place) -> NDArray[np.str_]:
     """The target as texts: whole numbers as their digits, so that `3` in one file is `3.0` in another.
 
@@ -97,24 +136,20 @@ def class_names(values: Any, *, column: str, place: Place) -> NDArray[np.str_]:
         first = int(broken[0]) if broken.size else int(np.flatnonzero(~np.isfinite(numbers))[0])
         raise BadData(
             f"{place.row(first)}: the target '{column}' is {numbers[first]}, which is no class (a regression target?)",
-            hint="--target another_column",
+            hint="--task tabular-regression",
         )
     raise BadData(f"{place}: the target '{column}' holds {kind}, texts or whole numbers were expected")
 
 
-def class_order(names: NDArray[np.str_], *, column: str, place: Place, rows: int | None = None) -> tuple[str, ...]:
+def class_order(names: NDArray[np.str_], *, column: str, place: Place) -> tuple[str, ...]:
     """All class names, in numeric order when they are numbers, else sorted.
 
-    Args:
-        names: of all rows, or of some of them if none is missing.
-        rows: how many all are; None: as many as there are names.
     Raises:
         BadData: so many that the column cannot be a class.
     """
     unique = [str(name) for name in np.unique(names)]
-    count = len(names) if rows is None else rows
-    if len(unique) > MOST_CLASSES or (len(unique) > 20 and 2 * len(unique) > count):
-        found = f"{len(unique)} different values in {count} rows"
+    if _too_many(len(unique), len(names)):
+        found = f"{len(unique)} different values in {len(names)} rows"
         raise BadData(
             f"{place}: the target '{column}' has {found}, too many for classes (a regression target?)",
             hint="--target another_column",
@@ -183,6 +218,10 @@ def canonical(column: Column, values: Any, numbers: NDArray[np.float32]) -> NDAr
     table = np.frombuffer(texts, dtype=np.uint8).reshape(-1, DIGEST_SIZE)
     rows: NDArray[np.uint8] = table[coded.indices.to_numpy(zero_copy_only=False)]
     return rows
+
+
+def _too_many(different: int, rows: int) -> bool:
+    return different > MOST_CLASSES or (different > _FEW_CLASSES and 2 * different > rows)
 
 
 def _is_missing(values: Any) -> Any:

@@ -183,16 +183,11 @@ def _row_digests(split: Split, dataset: Dataset, columns: Sequence[str]) -> Dige
 def label_texts(split: Split, labels: Sequence[str]) -> tuple[Sequence[str], Positions]:
     """The targets of a split in words: distinct texts, and for each item the number of its own.
 
-    Classes are called by their names, numbers are written out, and anything larger (a mask) goes by its digest.
+    Classes are called by their names; see `Split.answers` for numbers and masks.
     """
-    targets: NDArray[Any] = np.asarray(split.targets)
-    if targets.ndim == 1 and targets.dtype.kind in "iu" and labels:
-        return labels, targets.astype(np.int64)
-    if targets.ndim == 1:
-        values, codes = np.unique(targets, return_inverse=True)
-        return [f"{value:.9g}" for value in values.tolist()], codes
-    rows = (np.ascontiguousarray(row).tobytes() for row in targets)
-    texts, codes = np.unique([blake2b(row, digest_size=8).hexdigest() for row in rows], return_inverse=True)
+    if split.targets.ndim == 1:
+        return labels, split.targets
+    texts, codes = np.unique(split.answers(labels), return_inverse=True)
     return texts.tolist(), codes
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.folder import File
 from pipelines.data.inputs import Inputs, chunks, select
-from pipelines.data.spec import Division, ImageInput, Overlap, TableInput
+from pipelines.data.spec import Division, ImageInput, Overlap, TableInput, Task
 from pipelines.data.splits import TEST, TRAIN, divide
 
 DIGEST_SIZE = 16
@@ -67,7 +67,8 @@ class Split:
         items: ids `<split>/...`, shape (n,), unicode.
         inputs: images uint8 (n, height, width, channels), or rows float32 (n, features) with NaN for missing and -1 for an
             unknown category; an array, or items that are read from disk when they are asked for (`pipelines.data.inputs`).
-        targets: class index, int64, shape (n,).
+        targets: class index, int64, shape (n,); of masks the class index of each pixel, uint8 (n, height, width), 255 where
+            nobody labelled it; of a regression float64 (n, targets), finite.
         digests: computes the content digest of each item, `DIGEST_SIZE` bytes each.
         facts: what else the data say about each item (columns of a table as they were written, dropped ones too): texts with
             None for missing, numbers with NaN; no model sees them, evaluations slice and cluster by them.
@@ -76,12 +77,30 @@ class Split:
     name: str
     items: NDArray[np.str_]
     inputs: Inputs
-    targets: NDArray[np.int64]
+    targets: NDArray[Any]
     digests: Callable[[], Digests]
     facts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @property
+    def strata(self) -> NDArray[np.int64]:
+        """What a cut of the items has to spread evenly, int64 (n,): the classes; of masks and numbers nothing, all 0."""
+        return strata(self.targets)
+
+    def answers(self, labels: Sequence[str]) -> list[str]:
+        """What is to be predicted of each item, as a text: the class, the numbers, or the digest of the mask."""
+        if self.targets.ndim == 1:
+            return [labels[target] for target in self.targets.tolist()]
+        if self.targets.ndim == 2:
+            return [", ".join(f"{value:.6g}" for value in row) for row in self.targets.tolist()]
+        return [f"mask {blake2b(mask.tobytes(), digest_size=4).hexdigest()}" for mask in self.targets]
+
+
+def strata(targets: NDArray[Any]) -> NDArray[np.int64]:
+    """See `Split.strata`."""
+    return targets if targets.ndim == 1 else np.zeros(len(targets), dtype=np.int64)
 
 
 class Source(Protocol):
@@ -94,9 +113,15 @@ class Source(Protocol):
     @property
     def division(self) -> Division | None: ...
     @property
+    def task(self) -> Task: ...
+    @property
     def target(self) -> str | None: ...
     @property
+    def targets(self) -> tuple[str, ...]: ...
+    @property
     def labels(self) -> tuple[str, ...]: ...
+    @property
+    def mask_values(self) -> tuple[int, ...]: ...
     @property
     def input(self) -> ImageInput | TableInput: ...
 
@@ -116,6 +141,18 @@ class Divided:
         self.files = whole.files
 
     @property
+    def task(self) -> Task:
+        return self._whole.task
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return self._whole.targets
+
+    @property
+    def mask_values(self) -> tuple[int, ...]:
+        return self._whole.mask_values
+
+    @property
     def labels(self) -> tuple[str, ...]:
         return self._whole.labels
 
@@ -127,7 +164,7 @@ class Divided:
         if not self._parts:
             whole = self._whole.read(TRAIN, advance)
             digests = whole.digests()
-            sides = divide(digests, whole.targets, test_fraction=self.division.test_fraction, seed=self.division.seed)
+            sides = divide(digests, whole.strata, test_fraction=self.division.test_fraction, seed=self.division.seed)
             self._parts = {name: _part(whole, name, positions, digests) for name, positions in sides.items()}
         return self._parts[split]
 
@@ -142,6 +179,7 @@ def _part(whole: Split, name: str, positions: NDArray[np.int64], digests: Digest
         inputs=whole.inputs[: len(positions)] if hollow else select(whole.inputs, positions),
         targets=whole.targets[positions],
         digests=lambda: digests.at(positions),
+        facts={key: values[positions] for key, values in whole.facts.items()},
     )
 
 

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from pipelines.data.comparison import label_texts
 from pipelines.data.contents import Split
 from pipelines.data.reading import Dataset
 from pipelines.data.spec import DatasetSpec, ImageInput, TableInput
@@ -132,11 +131,10 @@ def _features(split: Split, spec: DatasetSpec) -> dict[str, Values]:
     """The values of each feature, of some items: float64 with NaN for missing, or texts."""
     places = np.unique(np.linspace(0, len(split) - 1, num=min(SAMPLE, len(split)), dtype=np.int64))
     found: dict[str, Values] = {}
-    texts, codes = label_texts(split, spec.labels)
-    if spec.labels:
-        found["(class)"] = np.array(texts, dtype=np.str_)[codes[places]]
-    elif np.asarray(split.targets).ndim == 1:
-        found["(target)"] = np.asarray(split.targets)[places].astype(np.float64)
+    if split.targets.ndim == 1:
+        found["(class)"] = np.array(spec.labels, dtype=np.str_)[split.targets[places]]
+    for number, name in enumerate(spec.targets):
+        found[f"({name})"] = split.targets[places, number].astype(np.float64)
     if isinstance(spec.input, ImageInput):
         return found | _of_images(split, places, spec.input.channels)
     return found | _of_table(split, places, spec.input)

@@ -1,7 +1,7 @@
 """Which format a folder is in, by the names of its files alone, and the way from a format's name to its reader.
 
 A folder is one dataset in one format. Where it could be two, the person is asked: guessing would make the version depend on
-the guess.
+the guess. Images are of three formats: in folders of their class, with a mask each, or named by a table.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from pipelines.data import idx, image_folders, large_tables, npy, npz, tables
+from pipelines.data import idx, image_folders, large_tables, masks, metadata, npy, npz, tables
 from pipelines.data.contents import Divided, Source
 from pipelines.data.folder import File, Folder
 from pipelines.data.inputs import Room
@@ -29,9 +29,16 @@ _CLAIMS: Mapping[Format, Callable[[File], bool]] = MappingProxyType(
         "parquet": tables.claims_parquet,
     }
 )
-_OPEN_ARRAYS: Mapping[Format, Callable[[Sequence[File], Options, Room], Source]] = MappingProxyType(
-    {"idx": idx.open_idx, "npz": npz.open_npz, "npy": npy.open_npy}
+_OPEN: Mapping[Format, Callable[[Sequence[File], Options, Room], Source]] = MappingProxyType(
+    {
+        "idx": idx.open_idx,
+        "npz": npz.open_npz,
+        "npy": npy.open_npy,
+        "masks": lambda files, options, _: masks.open_masks(files, options),
+        "metadata": lambda files, options, _: metadata.open_metadata(files, options),
+    }
 )
+_IN_FOLDERS: tuple[Format, ...] = ("images", "masks", "metadata")
 # Formats of few files, which packing would not make fewer.
 NOT_SMALL: frozenset[Format] = frozenset({"idx", "npz", "npy", "csv", "parquet"})
 
@@ -47,12 +54,12 @@ def open_source(
     Raises:
         BadData: no data, data of several formats or in several folders, or a reader refuses them.
     """
-    claimed = {format_: [file for file in folder.files if claims(file)] for format_, claims in _CLAIMS.items()}
+    claimed = _claimed(folder, options)
     format_ = _the_format(folder, claimed, options.format)
     files = claimed[format_]
     if empty := [file.name for file in files if not file.size]:
         raise BadData(f"{empty[0]} is empty (0 bytes)", hint="fetch the file again, or remove it")
-    if format_ != "images":
+    if format_ not in _IN_FOLDERS:
         _check_one_place(files, folder)
     division = Division(
         seed=SEED if options.seed is None else options.seed,
@@ -61,8 +68,8 @@ def open_source(
     source: Source
     if format_ == "images":
         source = image_folders.open_images(files, options, pictures, room)
-    elif format_ in _OPEN_ARRAYS:
-        source = _OPEN_ARRAYS[format_](files, options, room)
+    elif format_ in _OPEN:
+        source = _OPEN[format_](files, options, room)
     else:
         return format_, _open_tables(files, options, division, room)
     if lacks_test(source.splits) and division.test_fraction:
@@ -77,6 +84,23 @@ def _open_tables(files: Sequence[File], options: Options, division: Division, ro
     ):
         return large_tables.LargeTableSource(found, options, division, room)
     return tables.TableSource(found, options, division)
+
+
+def _claimed(folder: Folder, options: Options) -> dict[Format, list[File]]:
+    """The files by the format that they would be data of; images by what stands beside them, or by what was said."""
+    found = {format_: [file for file in folder.files if claims(file)] for format_, claims in _CLAIMS.items()}
+    images, csv = found["images"], found["csv"]
+    said = options.format or (_OF_TASK.get(options.task) if options.task else None)
+    if images and csv and said in (None, "metadata") and (said or all(metadata.names_a_table(file) for file in csv)):
+        found |= {"metadata": [*images, *csv], "images": [], "csv": []}
+    elif images and said in (None, "masks") and (said or masks.are_paired(images)):
+        found |= {"masks": images, "images": []}
+    return found
+
+
+_OF_TASK: Mapping[str, Format] = MappingProxyType(
+    {"image-classification": "images", "semantic-segmentation": "masks", "image-regression": "metadata"}
+)
 
 
 def _the_format(folder: Folder, claimed: Mapping[Format, Sequence[File]], said: Format | None) -> Format:

@@ -21,7 +21,7 @@ from pipelines.data.glancing import glance
 from pipelines.data.inputs import Inputs, OnDisk, Room
 from pipelines.data.memory import Picture
 from pipelines.data.options import Options
-from pipelines.data.spec import ImageInput
+from pipelines.data.spec import ImageInput, Task
 from pipelines.data.splits import TRAIN, in_order, split_named
 from registry.errors import BadData
 
@@ -49,7 +49,10 @@ class FolderSource:
             the others, and gives every split `inputs` of the right shape without pixels. None to read the pixels.
     """
 
+    task: Task = "image-classification"
     target = None
+    targets: tuple[str, ...] = ()
+    mask_values: tuple[int, ...] = ()
     division = None
 
     def __init__(

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.data.arrays import positions
-from pipelines.data.columns import Place, class_names, class_order, feature
+from pipelines.data.columns import Place, feature
 from pipelines.data.contents import Advance, Digests, Split
 from pipelines.data.folder import File, unreadable
 from pipelines.data.inputs import OnDisk, Room, chunks, select
@@ -53,11 +53,9 @@ class LargeTableSource(TableSource):
         """No rows of the first split, only its columns and their types."""
         return self._empty(self.splits[0] if self.division is None else TRAIN)
 
-    @cached_property
-    def labels(self) -> tuple[str, ...]:
-        return self._options.labels or class_order(
-            self._seen[0], rows=self._seen[2], column=self.target, place=self._first.place
-        )
+    def _train_column(self, name: str) -> Any:
+        parts = [batch.column(name) for batch in self._batches(self.splits[0] if self.division is None else TRAIN, [name])]
+        return pa.concat_arrays(parts)
 
     @cached_property
     def input(self) -> TableInput:
@@ -67,10 +65,10 @@ class LargeTableSource(TableSource):
     def _all_columns(self) -> tuple[Column, ...]:
         """The features, with the categories of all rows of the first split's files."""
         table = self._first.table
-        names = [name for name in table.column_names if name != self.target and name not in self._dropped]
+        names = [name for name in table.column_names if name not in self._wanted and name not in self._dropped]
         if not names:
-            raise BadData(f"{self._first.files[0].name} has no column besides the target '{self.target}'")
-        return tuple(feature(name, table[name].type, self._seen[1].get(name), place=self._first.place) for name in names)
+            raise BadData(f"{self._first.files[0].name} has no column besides the target '{self._wanted[0]}'")
+        return tuple(feature(name, table[name].type, self._texts.get(name), place=self._first.place) for name in names)
 
     @cached_property
     def _divided(self) -> _Divided:
@@ -78,7 +76,7 @@ class LargeTableSource(TableSource):
         assert self.division is not None
         whole = self._read(TRAIN, TRAIN, self._all_columns)
         fraction, seed = self.division.test_fraction, self.division.seed
-        sides = divide(whole.digests(), whole.targets, test_fraction=fraction, seed=seed)
+        sides = divide(whole.digests(), whole.strata, test_fraction=fraction, seed=seed)
         held = [np.zeros(len(column.categories) + 1, dtype=bool) for column in self._all_columns]
         for rows in chunks(select(whole.inputs, sides[TRAIN])):
             for place, seen in enumerate(held):
@@ -92,20 +90,16 @@ class LargeTableSource(TableSource):
         return _Divided(whole=whole, sides=sides, columns=columns)
 
     @cached_property
-    def _seen(self) -> tuple[NDArray[np.str_], Mapping[str, Any], int]:
-        """Of the train split: the distinct target names, the distinct texts of each column of texts, the number of rows."""
-        names: set[str] = set()
+    def _texts(self) -> Mapping[str, Any]:
+        """The distinct texts of each column of texts, in the first split's files."""
         texts: dict[str, Any] = {}
-        rows = 0
         for batch in self._batches(TRAIN):
-            rows += batch.table.num_rows
-            names |= set(np.unique(class_names(batch.column(self.target), column=self.target, place=batch.place)).tolist())
             for name in batch.table.column_names:
                 kind = batch.table[name].type
                 if name not in self._dropped and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
                     more = pc.unique(batch.column(name).cast(pa.string()))
                     texts[name] = pc.unique(pa.concat_arrays([texts[name], more])) if name in texts else more
-        return np.array(sorted(names), dtype=np.str_), texts, rows
+        return texts
 
     def read(self, split: str, advance: Advance) -> Split:
         if self.division is None:
@@ -137,7 +131,7 @@ class LargeTableSource(TableSource):
         return self._room.unpacked(parts, shape=whole.shape, dtype=whole.dtype, name=self._first.files[0].name)
 
     def _read(self, name: str, files_of: str, columns: Sequence[Column]) -> Split:
-        targets: list[NDArray[np.int64]] = []
+        targets: list[NDArray[Any]] = []
         digests = bytearray()
 
         def encoded() -> Iterator[NDArray[np.float32]]:
@@ -180,17 +174,18 @@ class LargeTableSource(TableSource):
         place = Place(tuple(file.name for file in files), tuple(np.cumsum(ends).tolist()))
         return Batch(table=whole.empty_table(), files=files, place=place)
 
-    def _batches(self, split: str) -> Iterator[Batch]:
-        """The rows of a split, some at a time, each as a table with all its columns."""
+    def _batches(self, split: str, columns: Sequence[str] | None = None) -> Iterator[Batch]:
+        """The rows of a split, some at a time, each as a table with all its columns, or with these."""
         empty = self._empty(split)
         self._check_columns(empty)
+        wanted = empty.table.select(list(columns or empty.table.column_names))
         before = 0
         for file in empty.files:
             try:
                 with pq.ParquetFile(file.path) as parquet:
-                    for batch in parquet.iter_batches(batch_size=_AT_ONCE, columns=empty.table.column_names):
+                    for batch in parquet.iter_batches(batch_size=_AT_ONCE, columns=wanted.column_names):
                         some = pa.Table.from_batches([batch]).replace_schema_metadata()
-                        table = pa.concat_tables([empty.table, some], promote_options="permissive")
+                        table = pa.concat_tables([wanted, some], promote_options="permissive")
                         yield Batch(table=table, files=empty.files, place=empty.place.after(before))
                         before += table.num_rows
             except (pa.ArrowException, OSError, EOFError) as exc:
@@ -230,7 +225,7 @@ class _Facts(Mapping[str, NDArray[Any]]):
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self._names:
             raise KeyError(name)
-        parts = [batch.column(name) for batch in self._source._batches(self._split)]
+        parts = [batch.column(name) for batch in self._source._batches(self._split, [name])]
         return written(pa.concat_arrays(parts))[self._numbers]
 
     def __iter__(self) -> Iterator[str]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipelines.data.arrays import ArraySource, Pair, Stored
 from pipelines.data.folder import File
 from pipelines.data.inputs import Room, Rows
-from pipelines.data.npz import npy_header, paired, read_npy, refusing_damage
+from pipelines.data.npz import npy_header, paired, read_npy, refusing_damage, source_of
 from pipelines.data.options import Options
 from pipelines.data.splits import TRAIN
 from registry.errors import BadData
@@ -44,7 +44,7 @@ def open_npy(files: Sequence[File], options: Options, room: Room) -> ArraySource
                 hint="keep one of them in the folder",
             )
         found[pair.split] = pair
-    return ArraySource(list(found.values()), labels=options.labels, room=room)
+    return source_of(list(found.values()), options, room)
 
 
 def _read(file: File, room: Room) -> NDArray[Any] | Rows:

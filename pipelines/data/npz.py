@@ -1,5 +1,7 @@
 """NumPy archives of images and labels, under the names that Keras, MedMNIST and plain scripts give them.
 
+What the labels are shows in their form: one whole number per item is a class, one per pixel a mask, fractions are a regression.
+
 Pickled objects are never loaded: an archive that needs them could run code on whoever reads the dataset. A large array that
 `numpy.savez` wrote is read where it lies in the archive; one of `numpy.savez_compressed` is unpacked once.
 """
@@ -20,13 +22,16 @@ from numpy.typing import NDArray
 
 from pipelines.data.arrays import ArraySource, Pair, Stored
 from pipelines.data.folder import File, unreadable
-from pipelines.data.inputs import Room, Rows
+from pipelines.data.inputs import Room, Rows, chunks
+from pipelines.data.masks import MaskArrays
+from pipelines.data.metadata import ValueArrays
 from pipelines.data.options import Options
+from pipelines.data.spec import Task
 from pipelines.data.splits import TRAIN, split_named
 from registry.errors import BadData, RegError
 
 _INPUTS = ("x", "images", "data")
-_TARGETS = {"x": "y", "images": "labels", "data": "target"}
+_TARGETS = {"x": ("y",), "images": ("labels", "masks", "targets"), "data": ("target", "targets")}
 _PART = 8 << 20
 
 
@@ -52,7 +57,26 @@ def open_npz(files: Sequence[File], options: Options, room: Room) -> ArraySource
                     hint="name the files train.npz and test.npz",
                 )
             found[pair.split] = pair
-    return ArraySource(list(found.values()), labels=options.labels, room=room)
+    return source_of(list(found.values()), options, room)
+
+
+def source_of(pairs: Sequence[Pair], options: Options, room: Room) -> ArraySource:
+    """The source for the task that was said, or that the form of the labels shows."""
+    match options.task or _task(pairs[0].labels):
+        case "semantic-segmentation":
+            return MaskArrays(pairs, options, room)
+        case "image-regression":
+            return ValueArrays(pairs, options, room)
+    return ArraySource(pairs, labels=options.labels, room=room)
+
+
+def _task(labels: Stored) -> Task:
+    targets = labels.read()
+    if targets.ndim == 3 or (targets.ndim == 4 and targets.shape[3] == 1):
+        return "semantic-segmentation"
+    if targets.dtype.kind == "f" and targets.ndim in (1, 2) and any((some != np.floor(some)).any() for some in chunks(targets)):
+        return "image-regression"
+    return "image-classification"
 
 
 def _arrays(file: File, room: Room) -> dict[str, Stored]:
@@ -73,7 +97,7 @@ def paired(arrays: Mapping[str, Stored], *, place: str, whole: str) -> Iterator[
     for key, split, word in inputs:
         if word not in _INPUTS:
             continue
-        partner = next((other for other, its, means in inputs if its == split and means == _TARGETS[word]), None)
+        partner = next((other for other, its, means in inputs if its == split and means in _TARGETS[word]), None)
         if partner is None:
             raise BadData(
                 f"{place} holds '{key}' and no labels for it; its arrays are {_listed(arrays)}",

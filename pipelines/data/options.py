@@ -4,11 +4,13 @@ Both say the same things under the same names. An option given to the command wi
 detected; `None` means "not said". The file travels with the data, so that a pulled dataset can be pushed again.
 
     name: mnist                  # else the folder's base name
-    format: csv                  # idx, npz, npy, images, csv, parquet
-    task: tabular-classification
+    format: csv                  # idx, npz, npy, images, masks, metadata, csv, parquet
+    task: tabular-classification # else read off the data: fractions to predict are a regression
     target: species              # the column to predict
+    targets: [x, y]              # or several of them, numbers (a regression)
     drop: [id, comment]          # columns that are no features
     labels: [setosa, versicolor] # class names in index order, or the name of a file with one per line
+    mask_values: [0, 128]        # the pixel value of each class in masks (else: those found, without 255, "not labelled")
     test_fraction: 0.2           # used only when the data come without a test split; 0 makes none
     seed: 0
 """
@@ -40,8 +42,10 @@ class Options:
     format: Format | None = None
     task: Task | None = None
     target: str | None = None
+    targets: tuple[str, ...] | None = None
     drop: tuple[str, ...] | None = None
     labels: tuple[str, ...] | None = None
+    mask_values: tuple[int, ...] | None = None
     test_fraction: float | None = None
     seed: int | None = None
 
@@ -55,10 +59,23 @@ class Options:
         if self.labels is not None and len(set(self.labels)) < len(self.labels):
             twice = next(label for label in self.labels if self.labels.count(label) > 1)
             raise BadData(f"labels names '{twice}' twice", hint="labels: [zero, one]")
+        if self.target is not None and self.targets is not None:
+            raise BadData(f"target is '{self.target}' and targets are {', '.join(self.targets)}", hint="say only one of them")
+        if self.targets is not None and (not self.targets or len(set(self.targets)) < len(self.targets)):
+            raise BadData(f"targets are {list(self.targets)}, different names were expected", hint="targets: [x, y]")
+        if self.mask_values is not None:
+            _check_mask_values(self.mask_values, self.labels)
+
+    @property
+    def wanted(self) -> tuple[str, ...] | None:
+        """The names of what is to be predicted, one or several."""
+        return self.targets if self.targets is not None else (self.target,) if self.target is not None else None
 
     def over(self, weaker: Options) -> Options:
         """These options, and the weaker ones where these say nothing."""
         said = {key: value for key, value in vars(self).items() if value is not None}
+        if self.wanted is not None:
+            said |= {"target": self.target, "targets": self.targets}
         return dataclasses.replace(weaker, **said)
 
 
@@ -104,7 +121,9 @@ def _content(file: Path) -> dict[Any, Any]:
 
 def _value(file: Path, key: str, value: Any) -> Any:
     match key:
-        case "drop" if _is_texts(value):
+        case "drop" | "targets" if _is_texts(value):
+            return tuple(value)
+        case "mask_values" if isinstance(value, list) and all(type(number) is int for number in value):
             return tuple(value)
         case "labels" if isinstance(value, str):
             return value
@@ -136,12 +155,23 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
+def _check_mask_values(values: tuple[int, ...], labels: tuple[str, ...] | None) -> None:
+    if len(set(values)) < len(values) or not all(0 <= value <= 255 for value in values):
+        raise BadData(
+            f"mask_values are {list(values)}, different numbers from 0 to 255 were expected", hint="mask_values: [0, 1]"
+        )
+    if labels is not None and len(labels) != len(values):
+        raise BadData(f"there are {len(labels)} labels and {len(values)} mask_values", hint="name one value per class")
+
+
 _WANTED = {
     "name": "a text",
     "format": f"one of {', '.join(FORMATS)}",
     "task": f"one of {', '.join(get_args(Task))}",
     "target": "the name of a column",
+    "targets": "a list of column names",
     "drop": "a list of column names",
+    "mask_values": "a list of whole numbers from 0 to 255",
     "labels": "a list of class names or the name of a file",
     "test_fraction": "a number",
     "seed": "a whole number from 0",
@@ -151,7 +181,9 @@ _EXAMPLES = {
     "format": "format: csv",
     "task": "task: tabular-classification",
     "target": "target: label",
+    "targets": "targets: [x, y]",
     "drop": "drop: [id]",
+    "mask_values": "mask_values: [0, 128, 255]",
     "labels": "labels: ['no', 'yes']",
     "test_fraction": "test_fraction: 0.2",
     "seed": "seed: 0",

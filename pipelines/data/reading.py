@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.data import targets
 from pipelines.data.contents import Digests, Source, Split, duplicates, overlap
 from pipelines.data.folder import File, look
 from pipelines.data.formats import NOT_SMALL, open_source
@@ -23,7 +24,7 @@ from pipelines.data.inputs import IN_MEMORY, Room
 from pipelines.data.memory import Memory, Picture
 from pipelines.data.options import Options
 from pipelines.data.packs import opened, pack
-from pipelines.data.spec import DESCRIPTION, TASKS, DatasetSpec, Format, SplitSpec
+from pipelines.data.spec import DESCRIPTION, IGNORED, TASKS, DatasetSpec, Format, SplitSpec
 from registry.errors import BadData, BadReference, UsageError
 from registry.references import parse
 
@@ -118,8 +119,9 @@ def inspect(
     name = dataset_name(given.name if given.name is not None else folder.name)
     pictures = memory.pictures(folder.files) if memory is not None else {}
     format_, source = open_source(folder, given, room or Room(), pictures)
-    if given.task is not None and given.task != TASKS[format_]:
-        raise BadData(f"{path} is data for {TASKS[format_]}, not for {given.task}", hint=f"task: {TASKS[format_]}")
+    if given.task is not None and given.task not in TASKS[format_]:
+        known = " or ".join(TASKS[format_])
+        raise BadData(f"{path} is data for {known}, not for {given.task}", hint=f"task: {TASKS[format_][0]}")
     stored = [*folder.shards, *(file for file in source.files if file.offset is None)]
     if pack_into is not None and not folder.shards:
         stored = _packed(source.files, pack_into, format_, on_progress)
@@ -136,10 +138,13 @@ def inspect(
     spec = DatasetSpec(
         name=name,
         format=format_,
-        task=TASKS[format_],
+        schema_version=1 if source.task.endswith("-classification") else 2,
+        task=source.task,
         labels=source.labels,
         input=source.input,
         target=source.target,
+        targets=source.targets,
+        mask_values=source.mask_values,
         dropped=given.drop or (),
         division=source.division,
         splits=splits,
@@ -187,9 +192,12 @@ def load(folder: Path, *, memory: int = IN_MEMORY) -> Dataset:
         ) from exc
     options = Options(
         format=spec.format,
+        task=spec.task,
         target=spec.target,
+        targets=spec.targets or None,
         drop=spec.dropped,
-        labels=spec.labels,
+        labels=spec.labels or None,
+        mask_values=spec.mask_values or None,
         test_fraction=spec.division.test_fraction if spec.division else 0.0,
         seed=spec.division.seed if spec.division else None,
     )
@@ -225,6 +233,10 @@ def _described(split: Split, digests: Digests, source: Source, path: Path) -> Sp
         raise BadData(
             f"the split '{split.name}' of {path} is empty: {why}", hint="--test-fraction 0.5" if source.division else None
         )
+    if source.targets:
+        return _described_numbers(split, digests, source, path)
+    if split.targets.ndim > 1:
+        return _described_masks(split, digests, source)
     counts = np.bincount(split.targets, minlength=len(source.labels)).tolist()
     if split.name == source.splits[0] and sum(count > 0 for count in counts) < 2:
         only = source.labels[int(split.targets[0])]
@@ -234,6 +246,30 @@ def _described(split: Split, digests: Digests, source: Source, path: Path) -> Sp
         classes=dict(zip(source.labels, counts, strict=True)),
         bytes=split.inputs.nbytes,
         duplicates=duplicates(digests),
+    )
+
+
+def _described_numbers(split: Split, digests: Digests, source: Source, path: Path) -> SplitSpec:
+    found = targets.described(split.targets, source.targets)
+    constant = [name for name, target in found.items() if target.minimum == target.maximum]
+    if split.name == source.splits[0] and constant:
+        only = found[constant[0]].minimum
+        raise BadData(
+            f"the target '{constant[0]}' is {only:g} for all {len(split)} items of the split '{split.name}' of {path}"
+        )
+    return SplitSpec(items=len(split), classes={}, bytes=split.inputs.nbytes, duplicates=duplicates(digests), targets=found)
+
+
+def _described_masks(split: Split, digests: Digests, source: Source) -> SplitSpec:
+    counts = np.stack([np.bincount(mask.ravel(), minlength=256) for mask in split.targets])
+    shown = range(len(source.labels))
+    return SplitSpec(
+        items=len(split),
+        classes={source.labels[k]: int((counts[:, k] > 0).sum()) for k in shown},
+        bytes=split.inputs.nbytes,
+        duplicates=duplicates(digests),
+        pixels={source.labels[k]: int(counts[:, k].sum()) for k in shown},
+        ignored=int(counts[:, IGNORED].sum()),
     )
 
 

@@ -2,14 +2,17 @@
 
 The description is part of the artifact's digest, so it holds no clock, no path outside the data and no user: an unchanged push
 has unchanged bytes. It comes back from anywhere, so reading validates it. Class names stand in class index order: `labels[k]`
-is what a model means by output k.
+is what a model means by output k; `targets[k]` is the number that it means, where the task is a regression.
+
+`schema_version` 1 is a classification; its bytes are those of the first releases. 2 brought masks and numbers as targets: a
+`reg` from before them refuses such data by their version instead of stumbling over them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -18,20 +21,29 @@ from registry.records import Fact
 
 DESCRIPTION = "reg.dataset.json"
 
-Format = Literal["idx", "npz", "npy", "images", "csv", "parquet"]
-Task = Literal["image-classification", "tabular-classification"]
+Format = Literal["idx", "npz", "npy", "images", "masks", "metadata", "csv", "parquet"]
+Task = Literal[
+    "image-classification", "semantic-segmentation", "image-regression", "tabular-classification", "tabular-regression"
+]
 
 FORMATS: tuple[Format, ...] = get_args(Format)
-TASKS: Mapping[Format, Task] = MappingProxyType(
+_TABULAR: tuple[Task, ...] = ("tabular-classification", "tabular-regression")
+TASKS: Mapping[Format, tuple[Task, ...]] = MappingProxyType(
     {
-        "idx": "image-classification",
-        "npz": "image-classification",
-        "npy": "image-classification",
-        "images": "image-classification",
-        "csv": "tabular-classification",
-        "parquet": "tabular-classification",
+        "idx": ("image-classification",),
+        "npz": ("image-classification", "semantic-segmentation", "image-regression"),
+        "npy": ("image-classification", "semantic-segmentation", "image-regression"),
+        "images": ("image-classification",),
+        "masks": ("semantic-segmentation",),
+        "metadata": ("image-regression",),
+        "csv": _TABULAR,
+        "parquet": _TABULAR,
     }
 )
+IGNORED = 255  # in a mask: a pixel that nobody labelled, as PASCAL VOC and Cityscapes write it
+_SCHEMA_VERSION = 2
+# What version 2 added; a description of version 1 is written without it.
+_ADDED: Any = {"targets": True, "mask_values": True, "splits": {"__all__": {"pixels", "ignored", "targets"}}}
 
 
 class ImageInput(Fact):
@@ -73,13 +85,29 @@ class TableInput(Fact):
         return f"table of {len(self.columns)} columns ({len(self.columns) - categorical} numeric, {categorical} categorical)"
 
 
+class TargetSpec(Fact):
+    """The numbers of one regression target in a split; `deviation` is the standard deviation of these items."""
+
+    minimum: float
+    maximum: float
+    mean: float
+    deviation: float
+
+
 class SplitSpec(Fact):
-    """One split: how many items, of which class, their size once decoded, and how many repeat an earlier item of the split."""
+    """One split: how many items, of which class, their size once decoded, and how many repeat an earlier item of the split.
+
+    Of masks, `classes` counts the images that show a class, `pixels` its pixels, `ignored` those without a label. Of a
+    regression, `classes` is empty and `targets` says what the numbers are like.
+    """
 
     items: int
     classes: dict[str, int]
     bytes: int
     duplicates: int
+    pixels: dict[str, int] = Field(default_factory=dict)
+    ignored: int = 0
+    targets: dict[str, TargetSpec] = Field(default_factory=dict)
 
 
 class Overlap(Fact):
@@ -102,15 +130,20 @@ class DatasetSpec(Fact):
     """The file `reg.dataset.json`. `files` and `bytes` count the data as stored, descriptions and documents not included.
 
     `referred` says that the version only refers to the data; else it is not written, as it was before there was the word.
+
+    `target` is the column of the classes, `targets` are the names of the numbers to predict. `mask_values[k]` is the pixel
+    value of class k in the masks.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 1
     name: str
     format: Format
     task: Task
     labels: tuple[str, ...]
     input: Annotated[ImageInput | TableInput, Field(discriminator="kind")]
     target: str | None = None
+    targets: tuple[str, ...] = ()
+    mask_values: tuple[int, ...] = ()
     dropped: tuple[str, ...] = ()
     division: Division | None = None
     splits: dict[str, SplitSpec]
@@ -126,12 +159,18 @@ class DatasetSpec(Fact):
     @model_validator(mode="after")
     def _counts_agree(self) -> Self:
         for name, split in self.splits.items():
-            if tuple(split.classes) != self.labels or sum(split.classes.values()) != split.items:
+            counted = sum(split.classes.values()) == split.items or not self.task.endswith("-classification")
+            if tuple(split.classes) != self.labels or not counted:
                 raise ValueError(f"the classes of split '{name}' do not add up to its {split.items} items")
+            if tuple(split.targets) != self.targets:
+                raise ValueError(f"split '{name}' describes other targets than {', '.join(self.targets) or 'none'}")
+        if bool(self.targets) != self.task.endswith("-regression") or len(self.mask_values) not in (0, len(self.labels)):
+            raise ValueError(f"its labels and targets are not those of the task {self.task}")
         return self
 
     def to_json(self) -> str:
-        return self.model_dump_json(indent=2, exclude=None if self.referred else {"referred"}) + "\n"
+        left_out = (_ADDED if self.schema_version == 1 else {}) | ({} if self.referred else {"referred": True})
+        return self.model_dump_json(indent=2, exclude=left_out) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, file: str = DESCRIPTION) -> DatasetSpec:
@@ -144,5 +183,11 @@ class DatasetSpec(Fact):
             return cls.model_validate_json(text)
         except ValidationError as exc:
             first = exc.errors()[0]
+            version = first["input"] if first["loc"] == ("schema_version",) else None
+            if isinstance(version, int) and version > _SCHEMA_VERSION:
+                raise BadData(
+                    f"{file} has schema_version {version}, this reg reads up to {_SCHEMA_VERSION}",
+                    hint="pip install --upgrade reg-lifecycle",
+                ) from exc
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise BadData(f"{file} is not a dataset's description: {where}: {first['msg']}") from exc

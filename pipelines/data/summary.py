@@ -11,13 +11,12 @@ _SHOWN = 12
 
 
 class Row(NamedTuple):
-    """One split: sizes, the rarest and the most frequent class as (label, items), repeated items."""
+    """One split: sizes, repeated items, and in words what is to be predicted."""
 
     split: str
     items: int
     classes: int
-    rarest: tuple[str, int]
-    commonest: tuple[str, int]
+    balance: str
     bytes: int
     duplicates: int
 
@@ -34,15 +33,21 @@ def facts(spec: DatasetSpec) -> tuple[tuple[str, str], ...]:
         ("format", f"{spec.format}, {spec.files} file{'s' * (spec.files != 1)}, {spec.bytes:,} bytes"),
         ("task", spec.task),
         ("input", str(spec.input)),
-        ("classes", f"{len(spec.labels)}: {labels}"),
     ]
+    if spec.labels:
+        found.append(("classes", f"{len(spec.labels)}: {labels}"))
+    if spec.mask_values:
+        found.append(("masks", f"pixel values {', '.join(map(str, spec.mask_values[:_SHOWN]))}"))
+    if spec.targets:
+        found.append(("targets" if len(spec.targets) > 1 else "target", ", ".join(spec.targets)))
     if spec.target is not None:
         found.append(("target", spec.target))
     if spec.dropped:
         found.append(("dropped", ", ".join(spec.dropped)))
     if spec.division is not None:
         share, seed = spec.division.test_fraction, spec.division.seed
-        found.append(("split", f"made by reg: {share:.0%} of each class for test, seed {seed}"))
+        of = "of each class" if spec.task.endswith("-classification") else "of the items"
+        found.append(("split", f"made by reg: {share:.0%} {of} for test, seed {seed}"))
     return tuple(found)
 
 
@@ -70,13 +75,29 @@ def _warnings(spec: DatasetSpec) -> Iterator[str]:
 
 
 def _row(name: str, split: SplitSpec) -> Row:
-    counts = [(label, count) for label, count in split.classes.items() if count]
     return Row(
         split=name,
         items=split.items,
-        classes=len(counts),
-        rarest=min(counts, key=lambda count: count[1]),
-        commonest=max(counts, key=lambda count: count[1]),
+        classes=sum(count > 0 for count in split.classes.values()),
+        balance=balance(split),
         bytes=split.bytes,
         duplicates=split.duplicates,
     )
+
+
+def balance(split: SplitSpec) -> str:
+    """What is to be predicted in a split, in words: items per class, shares of pixels, or means and ranges of numbers."""
+    if split.targets:
+        ranges = [
+            f"{name} {found.mean:.4g} ± {found.deviation:.4g} ({found.minimum:.4g} to {found.maximum:.4g})"
+            for name, found in split.targets.items()
+        ]
+        return ", ".join(ranges)
+    if split.pixels:
+        every = sum(split.pixels.values()) + split.ignored
+        shares = [f"{label} {100 * pixels / every:.3g} %" for label, pixels in [*split.pixels.items()][:_SHOWN]]
+        unlabelled = [f"not labelled {100 * split.ignored / every:.3g} %"] if split.ignored else []
+        return f"pixels: {', '.join([*shares, *unlabelled])}"
+    counts = [(label, count) for label, count in split.classes.items() if count]
+    rarest, commonest = (which(counts, key=lambda count: count[1]) for which in (min, max))
+    return f"{rarest[1]} ({rarest[0]}) to {commonest[1]} ({commonest[0]}) per class"

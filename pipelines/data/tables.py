@@ -20,11 +20,22 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines.data.columns import Place, canonical, class_names, class_order, encoded, feature, known_column, target_column
-from pipelines.data.contents import DIGEST_SIZE, Advance, Digests, Split
+from pipelines.data.columns import (
+    Place,
+    canonical,
+    class_names,
+    class_order,
+    encoded,
+    feature,
+    known_column,
+    number_of,
+    target_column,
+    task_of,
+)
+from pipelines.data.contents import DIGEST_SIZE, Advance, Digests, Split, strata
 from pipelines.data.folder import File, first_line, unreadable
 from pipelines.data.options import Options
-from pipelines.data.spec import Column, Division, TableInput
+from pipelines.data.spec import Column, Division, TableInput, Task
 from pipelines.data.splits import TEST, TRAIN, divide, in_order, lacks_test, split_named, split_within
 from registry.errors import BadData
 
@@ -86,6 +97,8 @@ class _Sides:
 class TableSource:
     """Splits of rows. A split may be spread over several files; its rows are counted on through them."""
 
+    mask_values: tuple[int, ...] = ()
+
     def __init__(self, files: Mapping[str, Sequence[File]], options: Options, division: Division) -> None:
         self._files = {name: tuple(files[name]) for name in in_order(files)}
         self._options = options
@@ -95,14 +108,37 @@ class TableSource:
         self._told: set[File] = set()
 
     @cached_property
-    def target(self) -> str:
-        names = [name for name in self._first.table.column_names if name not in self._dropped]
-        return target_column(names, self._options.target, file=self._first.files[0].name)
+    def _wanted(self) -> tuple[str, ...]:
+        """The columns to predict."""
+        names, file = [name for name in self._first.table.column_names if name not in self._dropped], self._first.files[0].name
+        if self._options.targets is not None:
+            return tuple(known_column(names, name, file=file) for name in self._options.targets)
+        return (target_column(names, self._options.target, file=file),)
+
+    @cached_property
+    def task(self) -> Task:
+        if self._options.task is not None or self._options.targets is not None:
+            return "tabular-classification" if self._options.task == "tabular-classification" else "tabular-regression"
+        return "tabular-classification" if self._options.labels else task_of(self._train_column(self._wanted[0]))
+
+    @property
+    def target(self) -> str | None:
+        return self._wanted[0] if self.task == "tabular-classification" else None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return self._wanted if self.task == "tabular-regression" else ()
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        names = class_names(self._first.column(self.target), column=self.target, place=self._first.place)
+        if self.target is None:
+            return ()
+        names = class_names(self._train_column(self.target), column=self.target, place=self._first.place)
         return self._options.labels or class_order(names, column=self.target, place=self._first.place)
+
+    def _train_column(self, name: str) -> Any:
+        """All values of a column of the first split's files."""
+        return self._first.column(name)
 
     @cached_property
     def input(self) -> TableInput:
@@ -132,8 +168,8 @@ class TableSource:
         return {name: written(rows.column(name))[numbers] for name in self.fact_names(rows)}
 
     def fact_names(self, rows: Batch) -> tuple[str, ...]:
-        """The columns that evaluations carry along: all but the target, and of a very wide table those that no model sees."""
-        names = [name for name in rows.table.column_names if name != self.target]
+        """The columns that evaluations carry along: all but the targets, and of a very wide table those that no model sees."""
+        names = [name for name in rows.table.column_names if name not in self._wanted]
         kept = names if len(names) <= _MOST_FACTS else self._dropped
         return tuple(name for name in kept if not pa.types.is_nested(rows.table[name].type))
 
@@ -152,15 +188,16 @@ class TableSource:
             return None
         columns = self._columns(self._first.table)
         digests = row_digests(columns, self._first, matrix(columns, self._first))
-        sides = divide(digests, self._targets(self._first), test_fraction=self.division.test_fraction, seed=self.division.seed)
+        cut = strata(self._targets(self._first))
+        sides = divide(digests, cut, test_fraction=self.division.test_fraction, seed=self.division.seed)
         return _Sides(positions=sides, digests=digests)
 
     def _columns(self, train: Any) -> tuple[Column, ...]:
         """The features of the first split's table; `train` is the part of it that decides the categories."""
         table, place = self._first.table, self._first.place
-        names = [name for name in table.column_names if name != self.target and name not in self._dropped]
+        names = [name for name in table.column_names if name not in self._wanted and name not in self._dropped]
         if not names:
-            raise BadData(f"{self._first.files[0].name} has no column besides the target '{self.target}'")
+            raise BadData(f"{self._first.files[0].name} has no column besides the target '{self._wanted[0]}'")
         return tuple(feature(name, table[name].type, train[name], place=place) for name in names)
 
     def _rows(self, split: str) -> Batch:
@@ -176,7 +213,10 @@ class TableSource:
             what = f"lacks the column '{missing[0]}' of" if missing else f"has the column '{extra[0]}', which is not in"
             raise BadData(f"{rows.files[0].name} {what} {self._first.files[0].name}", hint="give all splits the same columns")
 
-    def _targets(self, rows: Batch) -> NDArray[np.int64]:
+    def _targets(self, rows: Batch) -> NDArray[Any]:
+        if self.target is None:
+            columns = [number_of(rows.column(name), column=name, place=rows.place) for name in self.targets]
+            return np.stack(columns, axis=1)
         names = class_names(rows.column(self.target), column=self.target, place=rows.place)
         unique, codes = np.unique(names, return_inverse=True)
         index = {label: position for position, label in enumerate(self.labels)}
@@ -212,6 +252,15 @@ def row_digests(columns: Sequence[Column], rows: Batch, inputs: NDArray[np.float
     parts = [canonical(columns[position], rows.column(columns[position].name), inputs[:, position]) for position in order]
     content = np.ascontiguousarray(np.concatenate(parts, axis=1))
     return Digests.of(blake2b(row, digest_size=DIGEST_SIZE, person=person).digest() for row in content)
+
+
+def read_table(file: File) -> Any:
+    """The Arrow table of a CSV or Parquet file.
+
+    Raises:
+        BadData: it cannot be read, has no rows, or two columns of one name.
+    """
+    return _read([file], texts=()).table
 
 
 def _read(files: Sequence[File], *, texts: Sequence[str]) -> Batch:

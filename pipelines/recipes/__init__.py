@@ -15,9 +15,10 @@ import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.data.inputs import Inputs
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 BUILT_IN: Mapping[str, str] = {
     "image-classification": "pipelines.recipes.image_classification:RECIPE",
+    "semantic-segmentation": "pipelines.recipes.semantic_segmentation:RECIPE",
+    "image-regression": "pipelines.recipes.image_regression:RECIPE",
     "tabular-classification": "pipelines.recipes.tabular_classification:RECIPE",
+    "tabular-regression": "pipelines.recipes.tabular_regression:RECIPE",
 }
 
 
@@ -41,16 +45,23 @@ class Feature:
     categories: tuple[str, ...] = ()
 
 
+Answer: TypeAlias = Literal["class", "mask", "values"]
+ScoresKind: TypeAlias = Literal["logits", "probabilities", "values"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What is to be learned, without the items: the task, the classes, and the shape of one input.
+    """What is to be learned, without the items: the task, the classes or the names of the numbers, and the shape of one input.
 
     Images have `image` (height, width, channels) and are uint8, [n, height, width, channels]; tables have `features` and
-    are float32, [n, features], NaN for missing. Targets are int64, [n], indices into `labels`.
+    are float32, [n, features], NaN for missing. What is to be predicted is an `answer`: a class, int64 [n], an index into
+    `labels`; a mask, uint8 [n, height, width], the same for every pixel and 255 where nobody labelled it; or values, float32
+    [n, targets], in the units of `targets`.
     """
 
     task: str
     labels: tuple[str, ...]
+    targets: tuple[str, ...] = ()
     image: tuple[int, int, int] | None = None
     features: tuple[Feature, ...] = ()
 
@@ -66,6 +77,30 @@ class Problem:
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one item."""
         return self.image or (len(self.features),)
+
+    @property
+    def answer(self) -> Answer:
+        if self.targets:
+            return "values"
+        return "mask" if self.task == "semantic-segmentation" else "class"
+
+    @property
+    def target_dtype(self) -> np.dtype[Any]:
+        return np.dtype({"class": np.int64, "mask": np.uint8, "values": np.float32}[self.answer])
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """The shape of what is to be predicted of one item."""
+        if self.answer == "values":
+            return (len(self.targets),)
+        return self.input_shape[:2] if self.answer == "mask" else ()
+
+    @property
+    def scores_shape(self) -> tuple[int, ...]:
+        """The shape of what a network gives for one item: a score per class (for each pixel of a mask), or the values."""
+        if self.answer == "values":
+            return (len(self.targets),)
+        return (len(self.labels), *self.target_shape)
 
 
 class Options(BaseModel):
@@ -98,12 +133,13 @@ class Recipe(Protocol[ModelOptions, AugmentOptions]):
     task: ClassVar[str]
     defaults: ClassVar[Mapping[str, Any]]
     steps: ClassVar[int]
-    scores: ClassVar[Literal["logits", "probabilities"]]
+    scores: ClassVar[ScoresKind]
     model_options: type[ModelOptions]
     augment_options: type[AugmentOptions]
 
     def network(self, problem: Problem, options: ModelOptions) -> nn.Module:
-        """A new network: a batch of raw inputs in, scores out, float32 [n, classes]; initialised from torch's random state.
+        """A new network: a batch of raw inputs in, scores out, float32 [n, *problem.scores_shape]; initialised from torch's
+        random state.
 
         Raises:
             BadSettings: the options cannot make a network for inputs of this shape.
@@ -127,6 +163,43 @@ class Recipe(Protocol[ModelOptions, AugmentOptions]):
 
     def metrics(self, scores: Tensor, targets: Tensor) -> Mapping[str, float]:
         """Measured on the CPU over all validation items at once: `loss` (less is better), `accuracy` (a fraction), and more."""
+        ...
+
+
+@runtime_checkable
+class LearnsFromTargets(Protocol):
+    """What a recipe may offer besides: to know its training targets, such as their spread, before there is a network."""
+
+    def knowing(self, targets: NDArray[Any]) -> AnyRecipe:
+        """The recipe that makes networks and losses for targets like these."""
+        ...
+
+
+@runtime_checkable
+class VariesTargets(Protocol):
+    """What a recipe may offer besides: to vary targets together with their inputs, as a mask moves with its image.
+
+    `augment_pairs` is then called in place of `augment`.
+    """
+
+    def augment_pairs(self, inputs: Tensor, targets: Tensor, options: Any, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Varied inputs and their targets, of the same shapes and dtypes."""
+        ...
+
+
+@runtime_checkable
+class AddsUp(Protocol):
+    """What a recipe may offer besides: metrics from sums over batches, where the scores of all items would fill the memory.
+
+    `measured` is then called in place of `metrics`.
+    """
+
+    def sums(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """What `measured` needs of a batch, float64, of a shape that depends on the problem alone; batches are added up."""
+        ...
+
+    def measured(self, sums: Tensor) -> Mapping[str, float]:
+        """The metrics of all batches."""
         ...
 
 

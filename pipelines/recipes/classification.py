@@ -7,7 +7,9 @@ a model trained on something else starts with a handicap there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
+
+from pipelines.recipes import ScoresKind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 class Classification:
     """The part of a `pipelines.recipes.Recipe` that does not depend on the kind of input."""
 
-    scores: ClassVar[Literal["logits", "probabilities"]] = "logits"
+    scores: ClassVar[ScoresKind] = "logits"
 
     def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Mean negative log likelihood, nats."""

@@ -23,6 +23,8 @@ project: {project}
 policy: policy.yaml
 """
 _POLICIES = {"cpu": "policy.yaml", "cuda": "policy.production.yaml"}
+_TASKS = ("classification", "segmentation", "regression")
+_ON_CPU, _ON_GPU = "runtime: {device: any}", "runtime: {device: cuda, placement: compute, tf32: false}"
 _WORKFLOWS = ("validate.yml", "gate-and-promote.yml")
 _DATA = ("data", "dataset", "datasets")
 
@@ -42,14 +44,15 @@ class Words:
 @click.option(
     "--device", type=click.Choice(sorted(_POLICIES)), default="cpu", show_default=True, help="Where evaluations count."
 )
+@click.option("--task", type=click.Choice(_TASKS), default=_TASKS[0], show_default=True, help="What the policy is for.")
 @click.option("--workflows/--no-workflows", default=True, show_default=True, help="Also write workflows for GitHub Actions.")
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def init(device: str, workflows: bool, force: bool, debug: bool) -> None:
+def init(device: str, task: str, workflows: bool, force: bool, debug: bool) -> None:
     """Write reg.yaml, policy.yaml and GitHub workflows into the current folder."""
     folder = Path.cwd()
     words = _found(folder)
-    texts = {"reg.yaml": _SETTINGS.format(project=words.project), "policy.yaml": _shipped("pipelines", _POLICIES[device])}
+    texts = {"reg.yaml": _SETTINGS.format(project=words.project), "policy.yaml": _policy(task, device)}
     if workflows:
         texts |= github_files(words)
     taken = [name for name in texts if (folder / name).exists()]
@@ -59,6 +62,13 @@ def init(device: str, workflows: bool, force: bool, debug: bool) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     Output(as_json=False).result({}, *(f"wrote {name}" for name in texts), f"next: reg dataset push {words.data}")
+
+
+def _policy(task: str, device: str) -> str:
+    if task == _TASKS[0]:
+        return _shipped("pipelines", _POLICIES[device])
+    text = _shipped("pipelines", f"policy.{task}.yaml")
+    return text.replace(_ON_CPU, _ON_GPU) if device == "cuda" else text
 
 
 def github_files(words: Words) -> Mapping[str, str]:

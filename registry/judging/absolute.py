@@ -13,7 +13,7 @@ import numpy as np
 
 from registry import means, stats
 from registry.checks import Absolute
-from registry.corpus import FORMULAS
+from registry.corpus import FORMULAS, formula
 from registry.judging.differences import Measured, subject_alone
 from registry.judging.sentences import bounds, identity, settled_by, shown
 from registry.judging.slices import Slice, cut
@@ -44,7 +44,7 @@ def absolute(check: Absolute, terms: Terms, scores: Scores) -> tuple[list[CheckR
         return [_within(check, _ALL, metric.value, point, unit=metric.unit, method="measured")], None
     if metric.n < terms.policy.data.min_items:
         raise Unanswerable(f"{metric.n} items, the policy wants {terms.policy.data.min_items} at least")
-    if metric.kind == "corpus" and (metric.formula or check.metric) not in FORMULAS:
+    if metric.kind == "corpus" and formula(metric.formula or check.metric) is None:
         return [_as_recorded(check, metric, terms)], None
     subject = subject_alone(scores, check.metric, terms)
     parts = cut(check, scores.column, items=subject.items, labels=scores.evaluation.dataset.labels)

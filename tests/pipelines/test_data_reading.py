@@ -184,7 +184,7 @@ def test_a_name_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
         pytest.param("a: [", "cannot read", None, id="no YAML"),
         pytest.param(
             "format: idxx",
-            "format is 'idxx', one of idx, npz, npy, images, csv, parquet was expected",
+            "format is 'idxx', one of idx, npz, npy, images, masks, metadata, csv, parquet was expected",
             "format: csv",
             id="format",
         ),
@@ -249,7 +249,7 @@ def test_an_artifact_that_lost_items_is_refused(tmp_path: Path) -> None:
     ("change", "message"),
     [
         pytest.param(None, "is no dataset of reg", id="absent"),
-        pytest.param({"schema_version": 2}, "schema_version: Input should be 1", id="of a later reg"),
+        pytest.param({"schema_version": 3}, "has schema_version 3, this reg reads up to 2", id="of a later reg"),
         pytest.param({"colour": "red"}, "colour: Extra inputs are not permitted", id="unknown key"),
         pytest.param({"labels": ["0"]}, "the classes of split 'train' do not add up to its 20 items", id="contradicts itself"),
     ],
@@ -275,7 +275,7 @@ def test_a_summary_has_a_row_per_split_and_warns_of_leaks_repetitions_and_gaps(t
     write_text(tmp_path / "pets/dataset.yaml", "labels: [cat, cow, dog]")
     leaky = {**PETS, "test/cat/2.png": PETS["train/cat/1.png"], "test/cat/3.png": PETS["test/cat/1.png"]}
     spec = inspect(write_images(tmp_path / "pets", leaky)).spec
-    assert summary.rows(spec)[1] == ("test", 4, 2, ("dog", 1), ("cat", 3), 48, 1)
+    assert summary.rows(spec)[1] == ("test", 4, 2, "1 (dog) to 3 (cat) per class", 48, 1)
     assert dict(summary.facts(spec))["classes"] == "3: cat, cow, dog"
     assert summary.warnings(spec) == (
         "1 of 4 items (25.00%) of 'test' are also in 'train', for example test/cat/2.png = train/cat/1.png: "

@@ -51,9 +51,9 @@ def test_mnist_is_what_its_authors_say(tmp_path: Path) -> None:
     found = inspect(MNIST)
     assert found.spec.input == ImageInput(height=28, width=28, channels=1)
     assert found.spec.labels == tuple("0123456789")
-    assert [(row.split, row.items, row.rarest, row.commonest) for row in summary.rows(found.spec)] == [
-        ("train", 60_000, ("5", 5421), ("1", 6742)),
-        ("test", 10_000, ("5", 892), ("1", 1135)),
+    assert [(row.split, row.items, row.balance) for row in summary.rows(found.spec)] == [
+        ("train", 60_000, "5421 (5) to 6742 (1) per class"),
+        ("test", 10_000, "892 (5) to 1135 (1) per class"),
     ]
     assert summary.warnings(found.spec) == ()
     test = load(publish(found, tmp_path / "artifact")).split("test")

@@ -44,10 +44,9 @@ def push(backend: Backend, folder: Path, name: str, *, refer: bool = True) -> da
         return dataset.push(backend, look, refer=refer)
 
 
-def blobs(backend: Backend) -> set[str]:
-    return {
-        hashlib.md5(path.read_bytes()).hexdigest() for path in (backend.settings.home / "blobs").rglob("*") if path.is_file()
-    }
+def stored(backend: Backend) -> bytes:
+    """All bytes that the server keeps, whatever files it keeps them in."""
+    return b"".join(path.read_bytes() for path in (backend.settings.home / "blobs").rglob("*") if path.is_file())
 
 
 def test_data_that_are_referred_to_are_used_where_they_are(backend: Backend, tmp_path: Path) -> None:

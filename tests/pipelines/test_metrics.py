@@ -13,6 +13,7 @@ from torchmetrics.functional.classification import (
     binary_auroc,
     multiclass_accuracy,
     multiclass_auroc,
+    multiclass_average_precision,
     multiclass_calibration_error,
     multiclass_f1_score,
     multiclass_precision,
@@ -52,7 +53,10 @@ def test_every_metric_agrees_with_torchmetrics() -> None:
             "nll": float(torch.nn.functional.nll_loss(p.double().log(), y)),
             "f1_macro": float(multiclass_f1_score(p, y, num_classes=5)),
             "roc_auc": float(multiclass_auroc(p, y, num_classes=5)),
+            "pr_auc": float(multiclass_average_precision(p, y, num_classes=5)),
             "ece": float(multiclass_calibration_error(p, y, num_classes=5, n_bins=15, norm="l1")),
+            "precision_macro": float(multiclass_precision(p, y, num_classes=5)),
+            "recall_macro": float(multiclass_recall(p, y, num_classes=5)),
         },
         abs=1e-6,
     )
@@ -149,8 +153,8 @@ def test_a_class_without_items_is_left_out_and_the_lost_metric_is_named() -> Non
     scores, label = some_scores(200, 3)
     found = report(scores[label != 1], label[label != 1])
 
-    assert found.omitted == {"roc_auc": "no item of class class 1"}
-    assert "roc_auc" not in found.metrics
+    assert found.omitted == dict.fromkeys(("roc_auc", "pr_auc"), "no item of class class 1")
+    assert {"roc_auc", "pr_auc"} & set(found.metrics) == set()
     assert sorted(found.by_class) == ["class 0", "class 2"]
 
 

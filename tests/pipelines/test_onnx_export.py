@@ -134,7 +134,7 @@ def test_a_network_that_changed_after_the_export_fails_parity(tmp_path: Path) ->
     with torch.no_grad():
         network.layers[-1].bias[0] += 0.5
     with pytest.raises(ParityFailed, match=r"model\.onnx and the network differ by up to 0\.5 on 118 items"):
-        measure_parity(network, path, items=given.inputs, classes=3)
+        measure_parity(network, path, items=given.inputs, problem=given.problem)
 
 
 class Frozen(torch.nn.Module):
@@ -191,6 +191,7 @@ def test_the_description_answers_how_to_call_it_and_where_it_comes_from(folders:
         "inputs": [{"name": "image", "dtype": "uint8", "shape": ["batch", 8, 8, 1]}],
         "outputs": [{"name": "scores", "dtype": "float32", "shape": ["batch", 10], "kind": "logits"}],
         "labels": list("0123456789"),
+        "targets": [],
         "features": [],
     }
     assert (read.task, read.recipe, read.dataset) == ("image-classification", "image-classification", DATASET)

@@ -11,7 +11,8 @@ import torch
 from training_problems import digits, wines
 
 from pipelines.recipes import BUILT_IN, Feature, Problem, find, for_task
-from pipelines.recipes.image_classification import ConvNetOptions, ImageAugmentOptions, ImageClassification
+from pipelines.recipes.image_classification import ConvNetOptions, ImageClassification
+from pipelines.recipes.images import ImageAugmentOptions
 from pipelines.recipes.tabular_classification import PerceptronOptions, TabularClassification
 from registry.errors import BadSettings, MissingDependency
 

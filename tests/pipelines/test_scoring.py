@@ -226,7 +226,9 @@ def test_an_evaluation_says_what_was_measured_on_what(session: Session, tmp_path
     facts = made.evaluation
 
     assert (facts.model, facts.dataset, facts.runtime) == (MODEL, DATASET, session.runtime)
-    assert sorted(facts.metrics) == ["accuracy", "bytes", "ece", "f1_macro", "nll", "roc_auc"]
+    assert sorted(facts.metrics) == [
+        *("accuracy", "bytes", "ece", "f1_macro", "nll", "pr_auc", "precision_macro", "recall_macro", "roc_auc")
+    ]
     assert facts.metrics["accuracy"].value == made.predictions.correct.mean()
     assert facts.metrics["nll"].value == made.predictions.nll.mean()
     assert facts.metrics["bytes"].value == session.model.stat().st_size
