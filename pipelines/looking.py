@@ -50,12 +50,19 @@ class Look:
 
 @contextmanager
 def looking(
-    settings: Settings, path: Path, options: Options, *, pack: bool = False, on_progress: OnProgress | None = None
+    settings: Settings,
+    path: Path,
+    options: Options,
+    *,
+    pack: bool = False,
+    take: bool = True,
+    on_progress: OnProgress | None = None,
 ) -> Iterator[Look]:
     """Find out what is at a path, and make ready to push it.
 
     Args:
         pack: whether the files are to be pushed in shards, which are gone when the block ends.
+        take: whether the files are to be stored; of data that are only to be referred to, none is copied.
     Raises:
         BadData, MissingDependency: see `pipelines.data.reading.inspect`.
     """
@@ -69,6 +76,8 @@ def looking(
             memory = recall(settings.home, path)
 
         def begin(files: Sequence[File]) -> None:
+            if not take:
+                return
             new.extend(file for file in files if memory.md5(file) is None)
             if settings.embedded:
                 intake.begin([file.path for file in new], size=sum(file.size for file in new))

@@ -84,7 +84,9 @@ def push(
         return
     with ExitStack() as stack:
         with session.output.progress("reading") as advance:
-            look = stack.enter_context(looking(session.settings, place, options, pack=pack, on_progress=advance))
+            look = stack.enter_context(
+                looking(session.settings, place, options, pack=pack, take=not reference, on_progress=advance)
+            )
         found = look.found
         _tell(session, found)
         backend = stack.enter_context(session.writing(look.server))
