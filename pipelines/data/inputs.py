@@ -11,6 +11,7 @@ the process.
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 import weakref
 from abc import ABC, abstractmethod
@@ -106,6 +107,12 @@ class Rows(OnDisk):
         self._item = math.prod(shape[1:]) * dtype.itemsize
         self.block = max(1, _BLOCK // self._item)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For the worker processes of one training: each opens the file for itself, while this process has it open."""
+        name = self._stream.name
+        path = name if isinstance(name, str) else f"/proc/{os.getpid()}/fd/{self._stream.fileno()}"
+        return _reopened, (path, self._offset, self.shape, self.dtype, self._name)
+
     def as_grey(self) -> Rows:
         """These rows, from now on with one channel as their last axis."""
         self.shape = (*self.shape, 1)
@@ -195,6 +202,16 @@ class Room:
                 hint="export REG_HOME=/a/larger/disk",
             ) from exc
         return Rows(stream, offset=0, shape=shape, dtype=dtype, name=name)
+
+
+def _reopened(path: str, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Rows:
+    try:
+        return Rows(open(path, "rb", buffering=0), offset=offset, shape=shape, dtype=dtype, name=name)
+    except OSError as exc:
+        raise EnvironmentProblem(
+            f"a worker process cannot open {name} for itself here ({path}: {exc.strerror})",
+            hint="reg dataset push it as uncompressed .npy files, or train with one process",
+        ) from exc
 
 
 def _bytes(array: NDArray[Any]) -> memoryview:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import pickle
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -207,6 +210,16 @@ def test_an_image_of_another_size_is_found_when_it_is_read(tmp_path: Path) -> No
     assert inputs[0].shape == (4, 3, 1)
     with pytest.raises(BadData, match=r"train/1/01.png is 6×6×1, train/0/00.png is 4×3×1"):
         inputs[:]
+
+
+@pytest.mark.parametrize("kind", ["idx", "idx.gz", "npz int64", "images"])
+def test_another_process_can_be_handed_the_items(tmp_path: Path, kind: str) -> None:
+    folder = publish(inspect(FORMATS[kind](tmp_path / "data")), tmp_path / "artifact")
+    inputs = load(folder, memory=NO_ROOM).split("train").inputs
+    some = select(inputs, np.array([7, 2, 2]))
+    code = "import pickle, sys; sys.stdout.buffer.write(pickle.load(sys.stdin.buffer)[:].tobytes())"
+    told = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(some), stdout=subprocess.PIPE, check=True)
+    assert told.stdout == inputs[np.array([7, 2, 2])].tobytes()
 
 
 def test_a_full_disk_says_so(tmp_path: Path) -> None:
