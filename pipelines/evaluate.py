@@ -14,8 +14,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from pipelines import dataset as dataset_stage
 from pipelines.data.contents import Split
-from pipelines.data.reading import Dataset, load
+from pipelines.data.reading import Dataset
 from pipelines.job import Job, Progress, open_job
 from pipelines.model_files import ModelFile, read_model
 from pipelines.own_metrics import OwnMetric
@@ -89,7 +90,7 @@ def run(backend: Backend, plan: Plan, *, progress: Progress) -> list[Result]:
     }
     name = " against ".join(f"{m.origin.name}:{m.origin.tag}" for m in models)
     with open_job(backend, job_type="evaluate", name=f"evaluate {name}", config=config) as job:
-        dataset = load(job.take(plan.dataset))
+        dataset = dataset_stage.opened(backend, plan.dataset, job.take(plan.dataset))
         split = dataset.split(plan.split)
         opened = [_open(job, version, dataset, plan) for version in models]
         timings = _timed(opened, split, plan.batches, progress)

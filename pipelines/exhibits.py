@@ -1,8 +1,9 @@
 """Pictures of the few items that a verdict's page shows, from the dataset they were scored on.
 
 A page is read by people who were not there, and a digit says more than `test/4711`. Of a large folder of images only the files
-that are shown are fetched; an array is one file, so it is read whole, up to a size. Whatever stands in the way is said on the
-page and never stops a gate: pictures are no evidence. Rows of tables need none, their values stand in the evaluation.
+that are shown are fetched; an array or a shard is one file, so it is fetched whole, up to a size. Whatever stands in the way is
+said on the page and never stops a gate: pictures are no evidence. Rows of tables need none, their values stand in the
+evaluation.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from pipelines.data.folder import File
 from pipelines.data.image_folders import open_images
 from pipelines.data.options import Options
+from pipelines.data.packs import is_shard
 from pipelines.data.reading import load
 from pipelines.data.spec import DESCRIPTION, DatasetSpec
 from pipelines.data.splits import TRAIN, split_named
@@ -48,7 +50,8 @@ def with_pictures(backend: Backend, case: Case, dataset: Version) -> Case:
         spec = DatasetSpec.from_json(backend.read_file(dataset, DESCRIPTION).decode(errors="replace"), file=str(dataset))
         if spec.input.kind != "image":
             return case
-        found = _from_files if spec.format == "images" else _from_arrays
+        loose = spec.format == "images" and not any(map(is_shard, backend.files(dataset)))
+        found = _from_files if loose else _from_arrays
         pictures = {item: picture(pixels) for item, pixels in found(backend, dataset, spec, items)}
     except RegError as exc:
         return replace(case, unseen=f"There are no pictures of the items: {exc}")
@@ -103,8 +106,9 @@ def _from_arrays(backend: Backend, dataset: Version, spec: DatasetSpec, items: S
     split = items[0].partition("/")[0]
     size = max(dataset.size, spec.splits[split].bytes if split in spec.splits else 0)
     if size > LARGEST:
-        raise BadData(f"{dataset} is {size / 2**20:,.0f} MiB, arrays are read for pictures up to {LARGEST / 2**20:,.0f} MiB")
-    data = load(backend.download(dataset)).split(split)
+        most = f"{LARGEST / 2**20:,.0f} MiB"
+        raise BadData(f"{dataset} is {size / 2**20:,.0f} MiB, arrays and shards are fetched for pictures up to {most}")
+    data = load(backend.download(dataset), memory=0).split(split)  # of an array on disk, only what is shown is read
     position = {item: at for at, item in enumerate(data.items.tolist())}
     yield from ((item, data.inputs[position[item]]) for item in items if item in position)
 

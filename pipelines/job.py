@@ -77,6 +77,7 @@ class Job:
         description: str | None = None,
         hashed: Mapping[str, Hashed] | None = None,
         since: Mapping[str, str] | None = None,
+        references: Iterable[tuple[str, str | None]] = (),
     ) -> Version:
         """Log an output; see `registry.backend.Run.output`."""
         return self._run.output(
@@ -88,6 +89,7 @@ class Job:
             description=description,
             hashed=hashed,
             since=since,
+            references=references,
         )
 
     def make_folder(self, name: str, folder: Path, *, type: str, metadata: Mapping[str, Any] | None = None) -> Version:

@@ -9,6 +9,7 @@ most of the time of a push. What did not change since the last push from here is
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from threading import Thread
 
 from pipelines.data import reading
 from pipelines.data.folder import File
+from pipelines.data.inputs import Room
 from pipelines.data.memory import Memory, recall
 from pipelines.data.options import Options
 from pipelines.data.reading import Inspection, OnProgress
 from registry.collector import no_collection
 from registry.embedded import EmbeddedServer
 from registry.embedded_disk import Intake
+from registry.errors import EnvironmentProblem
 from registry.settings import Settings
 
 _MANY = 20_000
@@ -46,9 +49,20 @@ class Look:
 
 
 @contextmanager
-def looking(settings: Settings, path: Path, options: Options, *, on_progress: OnProgress | None = None) -> Iterator[Look]:
+def looking(
+    settings: Settings,
+    path: Path,
+    options: Options,
+    *,
+    pack: bool = False,
+    take: bool = True,
+    on_progress: OnProgress | None = None,
+) -> Iterator[Look]:
     """Find out what is at a path, and make ready to push it.
 
+    Args:
+        pack: whether the files are to be pushed in shards, which are gone when the block ends.
+        take: whether the files are to be stored; of data that are only to be referred to, none is copied.
     Raises:
         BadData, MissingDependency: see `pipelines.data.reading.inspect`.
     """
@@ -62,6 +76,8 @@ def looking(settings: Settings, path: Path, options: Options, *, on_progress: On
             memory = recall(settings.home, path)
 
         def begin(files: Sequence[File]) -> None:
+            if not take:
+                return
             new.extend(file for file in files if memory.md5(file) is None)
             if settings.embedded:
                 intake.begin([file.path for file in new], size=sum(file.size for file in new))
@@ -69,5 +85,23 @@ def looking(settings: Settings, path: Path, options: Options, *, on_progress: On
                 Thread(target=import_module, args=("registry.backend",), daemon=True).start()
 
         with no_collection():
-            found = reading.inspect(path, options, on_progress=on_progress, on_files=begin, memory=memory)
+            room = Room(settings.data_memory, settings.home)
+        found = reading.inspect(
+            path,
+            options,
+            on_progress=on_progress,
+            on_files=begin,
+            memory=memory,
+            room=room,
+            pack_into=_place(stack, settings.home) if pack else None,
+        )
         yield Look(found=found, memory=memory, new=new, intake=intake, server=server)
+
+
+def _place(stack: ExitStack, home: Path) -> Path:
+    """An empty folder on the disk of the home, until the stack ends."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=home, prefix="packing-")))
+    except OSError as exc:
+        raise EnvironmentProblem(f"cannot write to {home}: {exc.strerror}", hint="export REG_HOME=/a/disk/with/room") from exc

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pipelines import onnx_export
 from pipelines.config import TrainConfig
+from pipelines.data.inputs import Inputs
 from pipelines.onnx_export import Parity
 from pipelines.recipes import Feature, Problem, ScoresKind, find, sources
 from registry.card import Words, card_of, markdown
@@ -158,7 +158,7 @@ def write_model(
     problem: Problem,
     config: TrainConfig,
     dataset: Pinned,
-    samples: NDArray[Any],
+    samples: Inputs,
     git_commit: str | None,
     git_dirty: bool | None,
     card: Words | None = None,

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.answers import flips
+from pipelines.data.inputs import Inputs
 from pipelines.recipes import Problem
 from pipelines.runtime import open_session
 from registry.errors import BadData, BadSettings, EnvironmentProblem, MissingDependency, ParityFailed
@@ -62,7 +63,7 @@ class Parity(Fact):
     opset: int = OPSET
 
 
-def export(network: nn.Module, problem: Problem, path: Path, *, items: NDArray[Any]) -> Parity:
+def export(network: nn.Module, problem: Problem, path: Path, *, items: Inputs) -> Parity:
     """Write the graph of a network and prove it.
 
     Args:

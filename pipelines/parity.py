@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.answers import flips
+from pipelines.data.inputs import Inputs
 from pipelines.onnx_export import Parity as Exported
 from pipelines.recipes import Answer
 from pipelines.runtime import Session, open_session
@@ -24,7 +25,7 @@ _MOST_POINTS = 64
 
 
 def parities(
-    session: Session, exported: Exported | None, *, model: Path, inputs: NDArray[Any], answer: Answer = "class"
+    session: Session, exported: Exported | None, *, model: Path, inputs: Inputs, answer: Answer = "class"
 ) -> tuple[Parity, ...]:
     """What is known about the scores of a session: that its graph is the network, and its device computes what the CPU does.
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import running
+from pipelines.data.inputs import Inputs
 from pipelines.metrics import Report, corpus_metric, mean_metric
 from pipelines.running import Progress, Scorer, check_finite, checked_ids
 from registry.errors import BadData
@@ -89,7 +90,7 @@ class Values:
 def score_values(
     session: Scorer,
     *,
-    inputs: NDArray[Any],
+    inputs: Inputs,
     targets: NDArray[Any],
     items: Sequence[str],
     names: Sequence[str],

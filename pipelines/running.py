@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.data.inputs import Inputs
 from registry.errors import BadData
 from registry.records import Runtime
 
@@ -42,7 +43,7 @@ def checked_ids(n: int, targets: NDArray[Any], items: Sequence[str]) -> NDArray[
 
 def run(
     session: Scorer,
-    inputs: NDArray[Any],
+    inputs: Inputs,
     *,
     ids: NDArray[Any],
     shape: tuple[int, ...],

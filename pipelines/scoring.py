@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import metrics, own_metrics, running
+from pipelines.data.inputs import Inputs
 from pipelines.metrics import Report
 from pipelines.own_metrics import OwnMetric
 from pipelines.recipes import ScoresKind
@@ -97,7 +98,7 @@ def score(
     session: Scorer,
     *,
     kind: ScoresKind,
-    inputs: NDArray[Any],
+    inputs: Inputs,
     targets: NDArray[Any],
     items: Sequence[str],
     labels: Sequence[str],
@@ -162,7 +163,7 @@ def score(
 
 def time_alone(
     session: Scorer,
-    inputs: NDArray[Any],
+    inputs: Inputs,
     *,
     batches: Sequence[int] = LATENCY_BATCHES,
     seconds: float = 2.0,
@@ -200,7 +201,7 @@ def time_alone(
 def time_against(
     candidate: Scorer,
     baseline: Scorer,
-    inputs: NDArray[Any],
+    inputs: Inputs,
     *,
     batches: Sequence[int] = (1,),
     blocks: int = 30,
@@ -241,7 +242,7 @@ def evaluate(
     session: Scorer,
     *,
     kind: ScoresKind,
-    inputs: NDArray[Any],
+    inputs: Inputs,
     targets: NDArray[Any],
     items: Sequence[str],
     model: Pinned,
@@ -308,7 +309,7 @@ def evaluate(
 def _scored(
     session: Scorer,
     kind: ScoresKind,
-    inputs: NDArray[Any],
+    inputs: Inputs,
     targets: NDArray[Any],
     items: Sequence[str],
     *,
@@ -337,7 +338,7 @@ def _scored(
     )
 
 
-def _fitting(batches: Sequence[int], predictions: Predictions | Masks | Values, inputs: NDArray[Any]) -> Sequence[int]:
+def _fitting(batches: Sequence[int], predictions: Predictions | Masks | Values, inputs: Inputs) -> Sequence[int]:
     """Batch sizes to time: masks are as large as their images, and nobody asks for 256 of them at once."""
     if not isinstance(predictions, Masks):
         return batches
@@ -367,7 +368,7 @@ def _check_probabilities(model: Path, scores: NDArray[np.float32], ids: NDArray[
         )
 
 
-def _batch(inputs: NDArray[Any], size: int) -> NDArray[Any]:
+def _batch(inputs: Inputs, size: int) -> NDArray[Any]:
     """The first `size` items, from the start again when there are fewer."""
     return np.ascontiguousarray(inputs[np.arange(size) % len(inputs)])
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import running
+from pipelines.data.inputs import Inputs
 from pipelines.data.spec import IGNORED
 from pipelines.metrics import CLIP, Report, corpus_metric, mean_metric
 from pipelines.recipes import ScoresKind
@@ -134,7 +135,7 @@ def score_masks(
     session: Scorer,
     *,
     kind: ScoresKind,
-    inputs: NDArray[Any],
+    inputs: Inputs,
     targets: NDArray[Any],
     items: Sequence[str],
     labels: Sequence[str],

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines import dataset as dataset_stage
 from pipelines.config import TrainConfig
-from pipelines.data import reading
 from pipelines.data.contents import Split
 from pipelines.data.spec import DatasetSpec
 from pipelines.job import Job, Progress, open_job
@@ -65,7 +65,7 @@ def run(
     }
     with open_job(backend, job_type="train", name=f"train {name} on {dataset}", config=described) as job:
         files = job.take(dataset)
-        data = reading.load(files)
+        data = dataset_stage.opened(backend, dataset, files)
         problem, recipe = problem_of(data.spec), find(config.recipe)
         with sources.blamed(recipe):
             train = own_split(recipe, files, problem) or data.split("train")

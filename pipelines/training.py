@@ -1,10 +1,10 @@
-"""The training loop: items that are in memory, a recipe and a configuration in, the best network out.
+"""The training loop: items, a recipe and a configuration in, the best network out.
 
-All items lie on the device as they came (uint8 images stay uint8, a quarter of the traffic) and are drawn by shuffled
-index: for arrays that fit in memory, worker processes only cost. The validation items are cut from the items handed in,
-class by class, and decide which checkpoint is kept; the test split never comes near this module. What is validated and kept
-is a running average of the weights: on a one-cycle schedule the raw weights of a middle epoch are good by luck only, and
-luck is what a checkpoint picked on a hundred items would be.
+Items that fit into memory lie on the device as they came (uint8 images stay uint8, a quarter of the traffic) and are drawn by
+shuffled index: for them, worker processes only cost. Larger ones are read from disk as they are needed (`pipelines.feeding`).
+The validation items are cut from the items handed in, class by class, and decide which checkpoint is kept; the test split
+never comes near this module. What is validated and kept is a running average of the weights: on a one-cycle schedule the raw
+weights of a middle epoch are good by luck only, and luck is what a checkpoint picked on a hundred items would be.
 
 On the CPU the same configuration, data and number of threads give the same weights, bit for bit. The caller's own random
 state is left as it was. Nothing is caught here: an interruption leaves by the same door as it came in.
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from pipelines.config import TrainConfig
 from pipelines.data.contents import strata
+from pipelines.data.inputs import Inputs, OnDisk, chunks, select
 from pipelines.recipes import AddsUp, AnyRecipe, LearnsFromTargets, Problem, VariesTargets, find
 from registry.errors import BadData, BadSettings, DeviceUnavailable, MissingDependency
 
@@ -36,6 +37,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 try:
     import torch
     from torch import Tensor, nn
+
+    from pipelines.feeding import Feed, epoch_order
 except ImportError as exc:
     raise MissingDependency(f"training needs torch: {exc}", hint="pip install 'reg-lifecycle[cpu]'") from exc
 
@@ -86,6 +89,14 @@ class _Items:
         device = self.targets.device
         return self.inputs[index.to(self.inputs.device)].to(device), self.targets[index.to(device)]
 
+    def order(self, draws: torch.Generator) -> Tensor:
+        """An order for one epoch, int64, shape (n,)."""
+        return epoch_order(len(self), draws)
+
+    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Full batches of items in this order; what is left over at its end is not seen."""
+        return (self.take(index) for index in torch.split(order[: len(order) // size * size], size))
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Checkpoint:
@@ -98,7 +109,7 @@ def fit(
     problem: Problem,
     config: TrainConfig,
     *,
-    inputs: NDArray[Any],
+    inputs: Inputs,
     targets: NDArray[Any],
     log: Log,
     on_progress: Progress = lambda done, total: None,
@@ -106,7 +117,8 @@ def fit(
     """Train.
 
     Args:
-        inputs, targets: the train split, as `Problem` describes them; validation items are taken from it.
+        inputs, targets: the train split, as `Problem` describes them; validation items are taken from it. Inputs on disk stay
+            there.
         log: called with values and the optimiser step they belong to: `train/loss`, `train/lr`, `train/samples_per_s`
             every `log_every` steps, and `epoch`, `train/epoch_loss`, `val/<metric>` after each epoch.
         on_progress: called with steps done and steps planned.
@@ -135,13 +147,13 @@ def fit(
         if isinstance(recipe, LearnsFromTargets):
             recipe = recipe.knowing(targets[kept])
         network = recipe.network(problem, config.model)
-        recipe.prepare(network, inputs[kept])
+        recipe.prepare(network, select(inputs, kept))
         loop = _Loop(
             recipe=recipe,
             config=config,
             network=network.to(device),
-            train=_place(inputs[kept], targets[kept], device),
-            validation=_place(inputs[held_out], targets[held_out], device),
+            train=_place(select(inputs, kept), targets[kept], device),
+            validation=_place(select(inputs, held_out), targets[held_out], device),
             device=device,
             amp=amp,
             log=log,
@@ -199,7 +211,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 @contextmanager
-def _threads(config: TrainConfig, inputs: NDArray[Any]) -> Iterator[None]:
+def _threads(config: TrainConfig, inputs: Inputs) -> Iterator[None]:
     """Lend torch the CPU threads of the configuration."""
     before = torch.get_num_threads()
     wanted = config.threads
@@ -222,7 +234,7 @@ def _choose_amp(wanted: str, device: torch.device) -> str:
     return wanted
 
 
-def _check(problem: Problem, inputs: NDArray[Any], targets: NDArray[Any]) -> None:
+def _check(problem: Problem, inputs: Inputs, targets: NDArray[Any]) -> None:
     if inputs.shape[1:] != problem.input_shape or inputs.dtype != problem.input_dtype:
         wanted = f"{problem.input_dtype}[n, {', '.join(map(str, problem.input_shape))}]"
         raise BadData(f"the {problem.input_name} inputs are {inputs.dtype}{list(inputs.shape)}, {wanted} was expected")
@@ -235,13 +247,18 @@ def _check(problem: Problem, inputs: NDArray[Any], targets: NDArray[Any]) -> Non
         raise BadData("a target is infinite or NaN, numbers were expected")
     if problem.answer == "class" and (targets.min() < 0 or targets.max() >= len(problem.labels)):
         raise BadData(f"targets run from {targets.min()} to {targets.max()}, there are {len(problem.labels)} labels")
-    if inputs.dtype.kind == "f" and np.isinf(inputs).any():
-        row, column = np.argwhere(np.isinf(inputs))[0]
-        raise BadData(f"feature '{problem.features[column].name}' of item {row} is infinite")
+    before = 0
+    for some in chunks(inputs) if inputs.dtype.kind == "f" else ():
+        if np.isinf(some).any():
+            row, column = np.argwhere(np.isinf(some))[0]
+            raise BadData(f"feature '{problem.features[column].name}' of item {before + row} is infinite")
+        before += len(some)
 
 
-def _place(inputs: NDArray[Any], targets: NDArray[Any], device: torch.device) -> _Items:
-    """Items as tensors on the device; inputs that would fill half of a GPU stay in main memory."""
+def _place(inputs: Inputs, targets: NDArray[Any], device: torch.device) -> _Items | Feed:
+    """Items as tensors on the device; inputs that would fill half of a GPU stay in main memory, those on disk on disk."""
+    if isinstance(inputs, OnDisk):
+        return Feed(inputs, targets, device)
     home = device
     if device.type == "cuda" and inputs.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         home = torch.device("cpu")
@@ -257,8 +274,8 @@ class _Loop:
         recipe: AnyRecipe,
         config: TrainConfig,
         network: nn.Module,
-        train: _Items,
-        validation: _Items,
+        train: _Items | Feed,
+        validation: _Items | Feed,
         device: torch.device,
         amp: str,
         log: Log,
@@ -307,14 +324,14 @@ class _Loop:
 
     def _train_once(self, epoch: int) -> float:
         self.network.train()
-        order = torch.randperm(len(self.train), generator=self.draws)
+        order = self.train.order(self.draws)
         # The items left over by the last full batch change with every epoch's order.
         total = torch.zeros((), device=self.device)
         since, seen = time.perf_counter(), 0
-        for index in order[: self.steps_per_epoch * self.batch].reshape(self.steps_per_epoch, self.batch):
-            loss = self._optimise(*self.train.take(index))
+        for inputs, targets in self.train.batches(order, self.batch):
+            loss = self._optimise(inputs, targets)
             total += loss
-            seen += len(index)
+            seen += len(targets)
             if self.step % min(self.config.log_every, self.steps_per_epoch) == 0:
                 self._check_loss(loss.item(), epoch)
                 now = time.perf_counter()

@@ -24,6 +24,7 @@ from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from registry import backend_sweeps
 from registry.backend_drafts import Draft, Hashed, stored_files
+from registry.backend_references import check_links, gather, has_links
 from registry.collector import no_collection
 from registry.copying import arriving, copy_folder
 from registry.embedded import EmbeddedServer
@@ -182,14 +183,20 @@ class Backend:
 
         Raises:
             RemoteProblem: the bytes that arrived do not have the digests that the manifest promises.
+            BadData: what the version refers to is gone, or is not what it was.
         """
         folder = self.settings.home / "downloads" / version.digest.algorithm / version.digest.hex
-        if folder.is_dir():
-            return folder
+        if not folder.is_dir():
+            self._arrive(version, folder)
+        with _translated(f"check what '{version}' refers to"):
+            check_links(folder, version=str(version))
+        return folder
+
+    def _arrive(self, version: Version, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix="incoming-", dir=folder.parent))
         try:
-            self._fetch(version, draft)
+            self._fetch(version, draft, links=folder)
             try:
                 draft.rename(folder)  # its existence means complete
             except OSError:
@@ -197,7 +204,6 @@ class Backend:
                     raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        return folder
 
     def export(self, version: Version, target: Path) -> Path:
         """Put the version's files, verified, where a person asked for them.
@@ -209,16 +215,23 @@ class Backend:
             RemoteProblem: the bytes that arrived do not have the digests that the manifest promises.
         """
         known = self.settings.home / "downloads" / version.digest.algorithm / version.digest.hex
-        if known.is_dir():
+        if known.is_dir() and not has_links(known):
             return copy_folder(known, target)
         with arriving(target) as draft:
             self._fetch(version, draft)
         return target.absolute()
 
-    def _fetch(self, version: Version, folder: Path) -> None:
-        """Write the version's files into an empty folder, verified."""
+    def _fetch(self, version: Version, folder: Path, *, links: Path | None = None) -> None:
+        """Write the version's files into an empty folder, verified.
+
+        Args:
+            links: where the folder will be, if it may hold links to what the version refers to, which are verified there.
+        """
         with _translated(f"download '{version}'"), no_collection():
             artifact = self._artifact(version)
+            if any(entry.ref is not None for entry in artifact.manifest.entries.values()):
+                gather(artifact, folder, version=str(version), links=links)
+                return
             files = stored_files(artifact) if self._embedded is not None else None
             try:
                 if files is not None and worth_it(len(files), size=artifact.size):
@@ -457,6 +470,7 @@ class Run:
         description: str | None = None,
         hashed: Mapping[str, Hashed] | None = None,
         since: Mapping[str, str] | None = None,
+        references: Iterable[tuple[str, str | None]] = (),
     ) -> Version:
         """Log files as a version and wait until the server has all of it.
 
@@ -468,6 +482,7 @@ class Run:
             hashed: further files, by their names inside the artifact, that need not be read again to know their digests.
             since: the hex md5 of every file of an earlier version, by name. If it is the latest one still, only what differs
                 from it is sent.
+            references: (URI, name inside the artifact or None) of what is not stored, only known by its checksum.
         Returns:
             The new version, or the one that already had exactly these files.
         """
@@ -479,6 +494,7 @@ class Run:
             files=tuple(files),
             hashed=hashed or {},
             since=since or {},
+            references=tuple(references),
         )
         with _translated(f"log the {type} '{name}'"), no_collection():
             if draft.adds_to_a_version:

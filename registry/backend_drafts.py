@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 import wandb
 
+from registry.backend_references import add as add_reference
+
 # An incremental version is worth its detour if it says at most this share of the whole.
 _LARGEST_ADDITION = 0.1
 _FEW_FILES = 1_000
@@ -41,6 +43,7 @@ class Draft:
         files: (name inside the artifact, where it lies); the SDK reads and hashes them.
         hashed: further files, by name.
         since: the hex md5 of every file of an earlier version, by name; empty when none is known.
+        references: (URI, name inside the artifact or None) of what stays where it is.
         base: the id of the version that has exactly these and that the draft adds to; None where it stands alone.
     """
 
@@ -51,6 +54,7 @@ class Draft:
     files: Sequence[tuple[str, Path]]
     hashed: Mapping[str, Hashed]
     since: Mapping[str, str]
+    references: Sequence[tuple[str, str | None]] = ()
     base: str | None = None
 
     @property
@@ -93,6 +97,8 @@ class Draft:
         artifact._base_id = self.base
         for inside, path in self.files:
             artifact.add_file(str(path), name=inside, policy="immutable", skip_cache=True)
+        for uri, inside_as in self.references:
+            add_reference(artifact, uri, inside_as)
         _add(artifact, self.hashed if self.base is None else self._new)
         return artifact
 

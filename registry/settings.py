@@ -13,11 +13,13 @@ platform's configuration folder.
     registry  REG_REGISTRY                  `model`; a policy file that names a registry goes before it
     policy    REG_POLICY                    the policy that ships with `reg`
     webhook   REG_WEBHOOK                   none; where alerts are posted besides W&B (`registry.alerts`)
+    data_memory  REG_DATA_MEMORY            `512MiB`; a split that is larger once decoded is read from disk as it is needed
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,14 +39,17 @@ _ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "registry": ("REG_REGISTRY",),
     "policy": ("REG_POLICY",),
     "webhook": ("REG_WEBHOOK",),
+    "data_memory": ("REG_DATA_MEMORY",),
 }
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Where things are and who asks.
 
-    `server` is `embedded`, `cloud` or a URL without trailing slash; `origins` says for each key where its value came from.
+    `server` is `embedded`, `cloud` or a URL without trailing slash, `data_memory` is in bytes; `origins` says for each key
+    where its value came from.
     """
 
     home: Path
@@ -55,6 +60,7 @@ class Settings:
     policy: Path | None = None
     api_key: str | None = field(default=None, repr=False)
     webhook: str | None = field(default=None, repr=False)
+    data_memory: int = 512 << 20
     origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -94,6 +100,7 @@ def read(flags: Mapping[str, str | None], *, environment: Mapping[str, str], fol
         policy=Path(values["policy"]).expanduser() if "policy" in values else None,
         api_key=None if server == EMBEDDED else api_key,
         webhook=_webhook(values.get("webhook")),
+        data_memory=_size(values.get("data_memory", "512MiB")),
         origins=origins,
     )
 
@@ -111,6 +118,13 @@ def _webhook(url: str | None) -> str | None:
     if url is None or url.startswith(("http://", "https://")):
         return url
     raise BadSettings("webhook is not a URL", hint="export REG_WEBHOOK=https://hooks.example.org/...")
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([a-z]*)", text.strip(), re.IGNORECASE)
+    if match is None or match[2].upper() not in _UNITS:
+        raise BadSettings(f"data_memory is '{text}', a size was expected", hint="export REG_DATA_MEMORY=2GiB")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 def _read_environment(environment: Mapping[str, str]) -> dict[str, str]:

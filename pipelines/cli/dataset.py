@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import re
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
-from pipelines.data import reading, summary
-from pipelines.data.comparison import DatasetDiff
+from pipelines.cli.comparison import comparison_tables, drift_data
+from pipelines.data import packs, summary
 from pipelines.data.comparison import diff as compare
+from pipelines.data.comparison_page import write_page
 from pipelines.data.options import Options
-from pipelines.data.reading import Inspection
+from pipelines.data.reading import Inspection, dataset_name
 from pipelines.data.spec import FORMATS, DatasetSpec, Task
 from pipelines.looking import looking
+from registry.backend_references import check_scheme, name_of, path_of
 from registry.cli.looking import size_text, version_data, versions_table
 from registry.cli.output import table
 from registry.cli.params import ALIAS, FOLDER, REFERENCE, Session, session
+from registry.errors import UsageError
 from registry.references import Reference, parse
+
+
+class Place(click.ParamType[Path | str]):
+    """A path, or the URI of what lies elsewhere."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        if isinstance(value, Path) or not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
+            return Path(value)
+        return str(value)
+
+
+PLACE = Place()
 
 
 @click.group()
@@ -30,7 +46,7 @@ def dataset() -> None:
 
 
 @dataset.command(epilog="Examples: reg dataset push data/ · reg dataset push iris.csv --target species --name iris")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("place", metavar="PATH|URI", type=PLACE)
 @click.option("--name", metavar="NAME", help="Collection (default: name in dataset.yaml, else the folder's name).")
 @click.option("--alias", "aliases", type=ALIAS, multiple=True, help="Alias for the version, besides 'latest'; repeatable.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), help="Format (default: detected).")
@@ -40,10 +56,12 @@ def dataset() -> None:
     "--test-fraction", type=click.FloatRange(0, 1, max_open=True), help="Share to split off when there is no test split."
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of that split.")
+@click.option("--pack", is_flag=True, help="Store many small files as a few tar shards (WebDataset).")
+@click.option("--reference", is_flag=True, help="Leave the data where they are; log their places and checksums.")
 @session
 def push(
     session: Session,
-    path: Path,
+    place: Path | str,
     name: str | None,
     aliases: tuple[str, ...],
     format_: Any,
@@ -51,22 +69,37 @@ def push(
     targets: tuple[str, ...],
     test_fraction: float | None,
     seed: int | None,
+    pack: bool,
+    reference: bool,
 ) -> None:
-    """Make the files at PATH a dataset version: IDX, images in class folders, with masks or with a metadata.csv, .npz, CSV or
-    Parquet, detected and checked first.
+    """Make the files at PATH a dataset version: IDX, images in class folders, with masks or with a metadata.csv, .npz, .npy,
+    CSV or Parquet, detected and checked first.
+
+    A URI (s3://, gs://, https://) makes a version that refers to what lies there, as file:// and --reference do for files.
     """
     one, several = (targets[0], None) if len(targets) == 1 else (None, targets or None)
     options = Options(name=name, format=format_, task=task, target=one, targets=several, test_fraction=test_fraction, seed=seed)
+    if isinstance(place, str) and (here := path_of(place)) is not None:
+        place, reference = here, True
+    if pack and (reference or isinstance(place, str)):
+        raise UsageError("--pack writes files anew, --reference leaves them where they are", hint="choose one of them")
+    if isinstance(place, str):
+        _refer(session, place, options, aliases)
+        return
     with ExitStack() as stack:
         with session.output.progress("reading") as advance:
-            look = stack.enter_context(looking(session.settings, path, options, on_progress=advance))
+            look = stack.enter_context(
+                looking(session.settings, place, options, pack=pack, take=not reference, on_progress=advance)
+            )
         found = look.found
         _tell(session, found)
         backend = stack.enter_context(session.writing(look.server))
         from pipelines import dataset as stage  # loads the SDK, which `writing` does while the server starts
 
-        pushed = stage.push(backend, look, aliases=aliases)
+        pushed = stage.push(backend, look, aliases=aliases, refer=reference)
     state = "is new" if pushed.is_new else "is unchanged: these very files were pushed before, no new version was made"
+    if reference:
+        session.output.notice("the data stay where they are: each use checks that they did not change")
     description = found.spec.model_dump(mode="json")
     data = {**version_data(pushed.version), "new": pushed.is_new, "run": pushed.run_url, "description": description}
     session.output.result(data, f"{pushed.version} {state}")
@@ -75,12 +108,14 @@ def push(
 @dataset.command(epilog="Example: reg dataset pull mnist:latest --to data/")
 @click.argument("reference", type=REFERENCE)
 @click.option("--to", "to", type=FOLDER, help="Folder to write into (default: ./NAME).")
+@click.option("--unpack", is_flag=True, help="Write the files inside shards as themselves.")
 @session
-def pull(session: Session, reference: Reference, to: Path | None) -> None:
+def pull(session: Session, reference: Reference, to: Path | None, unpack: bool) -> None:
     """Download a dataset version, verified; what comes back is what was pushed."""
     with session.reading() as backend:
         version = backend.resolve(reference, type="dataset")
-        folder = backend.export(version, to or Path(version.name))
+        target = to or Path(version.name)
+        folder = packs.unpacked(backend.download(version), target) if unpack else backend.export(version, target)
     session.output.result({**version_data(version), "folder": str(folder)}, f"{version} is in {folder}")
 
 
@@ -111,27 +146,41 @@ def show(session: Session, reference: Reference) -> None:
     session.output.result({**version_data(version), "description": spec.model_dump(mode="json")}, *_drawn(spec))
 
 
-@dataset.command(epilog="Example: reg dataset diff mnist:v0 mnist:v1")
+@dataset.command(epilog="Examples: reg dataset diff mnist:v0 mnist:v1 · reg dataset diff iris:v1 iris:v2 --save drift.html")
 @click.argument("a", type=REFERENCE)
 @click.argument("b", type=REFERENCE)
+@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Write the comparison as a page (FILE.html).")
 @session
-def diff(session: Session, a: Reference, b: Reference) -> None:
-    """Compare two dataset versions item by item, by content: added, removed, relabelled."""
+def diff(session: Session, a: Reference, b: Reference, save: Path | None) -> None:
+    """Compare two dataset versions: items by content, classes, leakage between the two, and the drift of each feature."""
     with session.reading() as backend:
         first, second = (backend.resolve(reference, type="dataset") for reference in (a, b))
-        found = compare(*(reading.load(backend.download(version)) for version in (first, second)))
-    counts = (len(found.added), len(found.removed), len(found.relabelled), len(found.moved), found.unchanged)
-    columns = ("#added", "#removed", "#relabelled", "#moved to another split", "#unchanged")
-    pieces = [
-        table(columns, [counts], title=f"{first} → {second}"),
-        *_examples("added", found.added),
-        *_examples("removed", found.removed),
-        *_examples("relabelled", (f"{r.before} {r.label_before} → {r.label_after}" for r in found.relabelled)),
-        *_examples("moved", (f"{m.before} → {m.after}" for m in found.moved)),
-        _balance(found),
-    ]
-    data = {"a": str(first), "b": str(second), **dataclasses.asdict(found)}
-    session.output.result(data, *pieces)
+        from pipelines import dataset as stage
+        from pipelines.data.drift import drifts  # loads scipy, which no other command of data needs
+
+        before, after = (stage.opened(backend, version, backend.download(version)) for version in (first, second))
+        with session.output.progress("comparing"):
+            found, drift = compare(before, after), drifts(before, after)
+    if save is not None:
+        write_page(save, str(first), str(second), found, drift)
+    data = {"a": str(first), "b": str(second), **dataclasses.asdict(found), "drift": drift_data(drift)}
+    session.output.result(data, *comparison_tables(str(first), str(second), found, drift))
+
+
+def _refer(session: Session, uri: str, options: Options, aliases: tuple[str, ...]) -> None:
+    check_scheme(uri)
+    options = dataclasses.replace(options, name=dataset_name(options.name or name_of(uri)))
+    with session.writing() as backend:
+        from pipelines import dataset as stage
+
+        pushed = stage.refer(backend, uri, options, aliases=aliases)
+        files = backend.files(pushed.version)
+    objects = f"{len(files):,} object{'s' * (len(files) != 1)} of {size_text(pushed.version.size)}"
+    session.output.notice(f"refers to {objects}, known by checksum")
+    session.output.notice("format, splits, classes and leaks are unknown until the data are read: reg dataset show")
+    state = "is new" if pushed.is_new else "is unchanged: these very objects were pushed before, no new version was made"
+    data = {**version_data(pushed.version), "new": pushed.is_new, "run": pushed.run_url, "description": None}
+    session.output.result(data, f"{pushed.version} {state}")
 
 
 def _tell(session: Session, found: Inspection) -> None:
@@ -140,6 +189,11 @@ def _tell(session: Session, found: Inspection) -> None:
         session.output.notice(f"{name:<8} {text}")
     for row in summary.rows(found.spec):
         session.output.notice(f"  {row.split}: {row.items:,} items, {row.balance}")
+    if shards := [file for file in found.kept if packs.is_shard(file.name) and file.name.endswith(".tar")]:
+        size = size_text(sum(file.size for file in shards))
+        session.output.notice(f"packed   {len(found.data):,} files in {len(shards)} shard{'s' * (len(shards) != 1)}, {size}")
+    elif found.packing_pays:
+        session.output.notice(f"{len(found.data):,} small files: --pack stores them as a few shards, which is faster to move")
     if found.ignored:
         more = f" and {len(found.ignored) - 3} more" if len(found.ignored) > 3 else ""
         session.output.notice(f"left behind: {', '.join(found.ignored[:3])}{more}")
@@ -160,18 +214,3 @@ def _drawn(spec: DatasetSpec) -> list[Any]:
         *shown,
         *(f"Warning: {warning}" for warning in summary.warnings(spec)),
     ]
-
-
-def _balance(found: DatasetDiff) -> Any:
-    rows = [
-        (split, label, before, after, f"{after - before:+d}")
-        for split, classes in found.balance.items()
-        for label, (before, after) in classes.items()
-        if before != after
-    ]
-    return table(("split", "class", "#before", "#after", "#change"), rows) if rows else "class balance: unchanged"
-
-
-def _examples(what: str, texts: Iterable[str]) -> list[str]:
-    shown = list(islice(texts, 5))
-    return [f"{what}: {', '.join(shown)}"] if shown else []

@@ -1,4 +1,4 @@
-"""Images and labels as two arrays: what IDX and `.npz` have in common once their bytes are decoded.
+"""Images and labels as two arrays: what IDX, `.npz` and `.npy` have in common once their bytes are decoded.
 
 Pixels are uint8 or nothing: whole numbers from 0 to 255 in a wider type lose nothing and are taken, floats are refused,
 because guessing their range would change the data that a digest stands for.
@@ -6,7 +6,7 @@ because guessing their range would change the data that a digest stands for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -16,20 +16,30 @@ from numpy.typing import NDArray
 
 from pipelines.data.contents import Advance, Split, image_digests
 from pipelines.data.folder import File
+from pipelines.data.inputs import Inputs, OnDisk, Room, Rows, chunks
 from pipelines.data.spec import ImageInput, Task
 from pipelines.data.splits import in_order
 from registry.errors import BadData
 
 MOST_CLASSES = 65_536
+_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """One array inside a file; `name` is what a message calls it (`train-labels-idx1-ubyte`, `mnist.npz [x_train]`)."""
+    """One array inside a file; `name` is what a message calls it (`train-labels-idx1-ubyte`, `mnist.npz [x_train]`).
+
+    `read` gives an array, or rows on disk when there is no room for one.
+    """
 
     file: File
     name: str
-    read: Callable[[], NDArray[Any]]
+    read: Callable[[], NDArray[Any] | Rows]
+
+    def whole(self) -> NDArray[Any]:
+        """The array, in memory whatever its size."""
+        found = self.read()
+        return found[:] if isinstance(found, OnDisk) else found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +60,11 @@ class ArraySource:
     mask_values: tuple[int, ...] = ()
     division = None
 
-    def __init__(self, pairs: Sequence[Pair], *, labels: tuple[str, ...] | None) -> None:
+    def __init__(self, pairs: Sequence[Pair], *, labels: tuple[str, ...] | None, room: Room) -> None:
         known = {pair.split: pair for pair in pairs}
         self._pairs = {name: known[name] for name in in_order(known)}
         self._given = labels
+        self._room = room
         self._input: ImageInput | None = None
         self._told: set[File] = set()
         self.splits = tuple(self._pairs)
@@ -73,7 +84,7 @@ class ArraySource:
 
     def read(self, split: str, advance: Advance) -> Split:
         pair = self._pairs[split]
-        images = _as_images(pair.images)
+        images = _as_images(pair.images, self._room)
         targets = self._targets(pair)
         mine = {pair.images.file, pair.labels.file}
         advance(sum(file.size for file in mine if file not in self._told))
@@ -81,7 +92,7 @@ class ArraySource:
         self._check(pair, images, targets)
         return Split(
             name=split,
-            items=np.array([f"{split}/{position}" for position in range(len(images))], dtype=np.str_),
+            items=positions(split, len(images)),
             inputs=images,
             targets=targets,
             digests=partial(image_digests, images),
@@ -99,7 +110,7 @@ class ArraySource:
             )
         return targets
 
-    def _check(self, pair: Pair, images: NDArray[np.uint8], targets: NDArray[Any]) -> None:
+    def _check(self, pair: Pair, images: Inputs, targets: NDArray[Any]) -> None:
         if len(images) != len(targets):
             raise BadData(f"{pair.images.name} holds {len(images)} images, {pair.labels.name} {len(targets)} labels")
         height, width, channels = images.shape[1:]
@@ -109,10 +120,18 @@ class ArraySource:
         self._input = found
 
 
-def _as_images(stored: Stored) -> NDArray[np.uint8]:
+def positions(split: str, n: int) -> NDArray[np.str_]:
+    """The ids `<split>/0`, `<split>/1`, ... of n items."""
+    found = np.empty(n, dtype=f"U{len(split) + 1 + len(str(max(n - 1, 0)))}")
+    for start in range(0, n, _AT_ONCE):
+        found[start : start + _AT_ONCE] = [f"{split}/{position}" for position in range(start, min(start + _AT_ONCE, n))]
+    return found
+
+
+def _as_images(stored: Stored, room: Room) -> Inputs:
     array = stored.read()
     if array.ndim == 3:
-        array = array[..., np.newaxis]
+        array = array.as_grey() if isinstance(array, Rows) else array[..., np.newaxis]
     if array.ndim != 4 or not all(array.shape[1:]) or array.shape[3] not in (1, 3, 4):
         hint = "numpy.moveaxis(images, 1, -1)" if array.ndim == 4 and array.shape[1] in (1, 3, 4) else None
         raise BadData(
@@ -120,22 +139,31 @@ def _as_images(stored: Stored) -> NDArray[np.uint8]:
             hint=hint,
         )
     if array.dtype == np.uint8:
-        return np.ascontiguousarray(array)
+        return array if isinstance(array, Rows) else np.ascontiguousarray(array)
     if array.dtype.kind not in "iu":
         raise BadData(
             f"{stored.name} holds {array.dtype}, whole numbers from 0 to 255 were expected",
             hint="(images * 255).round().astype('uint8')",
         )
-    lowest, highest = (int(array.min()), int(array.max())) if array.size else (0, 0)
-    if lowest < 0 or highest > 255:
-        raise BadData(
-            f"{stored.name} holds values from {lowest} to {highest}, 0 to 255 was expected", hint="images.astype('uint8')"
-        )
-    return np.ascontiguousarray(array.astype(np.uint8))
+    if isinstance(array, Rows):
+        return room.unpacked(_bytes(stored, array), shape=array.shape, dtype=np.dtype(np.uint8), name=stored.name)
+    (converted,) = _bytes(stored, [array])
+    return converted
+
+
+def _bytes(stored: Stored, parts: Sequence[NDArray[Any]] | Rows) -> Iterator[NDArray[np.uint8]]:
+    """Whole numbers from 0 to 255 as uint8, part by part."""
+    for part in chunks(parts) if isinstance(parts, Rows) else parts:
+        lowest, highest = (int(part.min()), int(part.max())) if part.size else (0, 0)
+        if lowest < 0 or highest > 255:
+            raise BadData(
+                f"{stored.name} holds values from {lowest} to {highest}, 0 to 255 was expected", hint="images.astype('uint8')"
+            )
+        yield np.ascontiguousarray(part.astype(np.uint8))
 
 
 def _as_labels(stored: Stored) -> NDArray[np.int64]:
-    array = stored.read()
+    array = stored.whole()
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or array.dtype.kind not in "iu":
@@ -149,5 +177,5 @@ def _as_labels(stored: Stored) -> NDArray[np.int64]:
     return np.ascontiguousarray(array.astype(np.int64))
 
 
-def _shape(array: NDArray[Any]) -> str:
+def _shape(array: Inputs) -> str:
     return f"[{', '.join(str(size) for size in array.shape)}]"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -33,9 +33,15 @@ class Place:
 
     files: tuple[str, ...]
     ends: tuple[int, ...]
+    first: int = 0  # the row of the split that is number 0 here, where only a part of it is looked at
+
+    def after(self, rows: int) -> Place:
+        """The place of what comes after so many rows."""
+        return replace(self, first=rows)
 
     def row(self, number: int) -> str:
         """A row of the split in the words of a message: its file, and its number there."""
+        number += self.first
         position = int(np.searchsorted(self.ends, number, side="right"))
         return f"{self.files[position]}, row {number - (self.ends[position - 1] if position else 0)}"
 

@@ -1,23 +1,25 @@
-"""Items in memory, and what makes two of them the same: the content, never the name.
+"""Items, and what makes two of them the same: the content, never the name.
 
 A content digest is taken of what a model would see of an item (the decoded pixels, the canonical row without its target), so a
 picture saved twice under two names or a row repeated in another file is found. Class labels are left out on purpose: the same
-picture under two labels is still a leak.
+picture under two labels is still a leak. Digests lie side by side in one array: a million of them are 16 MB, and as objects of
+Python's own they would be ten times that.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.folder import File
+from pipelines.data.inputs import Inputs, chunks, select
 from pipelines.data.spec import Division, ImageInput, Overlap, TableInput, Task
 from pipelines.data.splits import TEST, TRAIN, divide
 
@@ -28,6 +30,35 @@ Advance = Callable[[int], None]
 """Told how many more bytes of the stored data have been read."""
 
 
+class Digests(Sequence[bytes]):
+    """The content digests of items, `DIGEST_SIZE` bytes each; `array` holds them as rows, uint8, shape (n, DIGEST_SIZE)."""
+
+    def __init__(self, content: bytes | bytearray | NDArray[np.uint8]) -> None:
+        flat = content if isinstance(content, np.ndarray) else np.frombuffer(content, dtype=np.uint8)
+        self.array: NDArray[np.uint8] = flat.reshape(-1, DIGEST_SIZE)
+
+    @classmethod
+    def of(cls, digests: Iterable[bytes]) -> Digests:
+        return cls(b"".join(digests))
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> Digests: ...
+    def __getitem__(self, index: int | slice) -> bytes | Digests:
+        found = self.array[index]
+        return Digests(found) if isinstance(index, slice) else found.tobytes()
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (row.tobytes() for row in self.array)
+
+    def at(self, positions: NDArray[np.int64]) -> Digests:
+        return Digests(self.array[positions])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Split:
     """The items of one split, in a fixed order.
@@ -35,7 +66,7 @@ class Split:
     Attributes:
         items: ids `<split>/...`, shape (n,), unicode.
         inputs: images uint8 (n, height, width, channels), or rows float32 (n, features) with NaN for missing and -1 for an
-            unknown category.
+            unknown category; an array, or items that are read from disk when they are asked for (`pipelines.data.inputs`).
         targets: class index, int64, shape (n,); of masks the class index of each pixel, uint8 (n, height, width), 255 where
             nobody labelled it; of a regression float64 (n, targets), finite.
         digests: computes the content digest of each item, `DIGEST_SIZE` bytes each.
@@ -45,9 +76,9 @@ class Split:
 
     name: str
     items: NDArray[np.str_]
-    inputs: NDArray[Any]
+    inputs: Inputs
     targets: NDArray[Any]
-    digests: Callable[[], Sequence[bytes]]
+    digests: Callable[[], Digests]
     facts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -138,44 +169,55 @@ class Divided:
         return self._parts[split]
 
 
-def _part(whole: Split, name: str, positions: NDArray[np.int64], digests: Sequence[bytes]) -> Split:
-    kept = [digests[position] for position in positions]
+def _part(whole: Split, name: str, positions: NDArray[np.int64], digests: Digests) -> Split:
     ids = [f"{name}/{whole.items[position].partition('/')[2]}" for position in positions]
+    # Without pixels there is nothing to pick, and picking would make an array of them.
+    hollow = isinstance(whole.inputs, np.ndarray) and not any(whole.inputs.strides)
     return Split(
         name=name,
         items=np.array(ids, dtype=np.str_),
-        # Without pixels there is nothing to pick, and picking would make an array of them.
-        inputs=whole.inputs[positions] if any(whole.inputs.strides) else whole.inputs[: len(positions)],
+        inputs=whole.inputs[: len(positions)] if hollow else select(whole.inputs, positions),
         targets=whole.targets[positions],
-        digests=lambda: kept,
+        digests=lambda: digests.at(positions),
         facts={key: values[positions] for key, values in whole.facts.items()},
     )
 
 
-def image_digests(images: NDArray[np.uint8]) -> list[bytes]:
+def image_digests(images: Inputs) -> Digests:
     """Content digests of decoded images of shape (n, height, width, channels): their shape and their pixels."""
     shape = np.array(images.shape[1:], dtype="<u4").tobytes()
-    rows = np.ascontiguousarray(images).reshape(len(images), math.prod(images.shape[1:]))
-    return [blake2b(row.data, digest_size=DIGEST_SIZE, person=shape).digest() for row in rows]
+    found = bytearray()
+    for some in chunks(images):
+        rows = np.ascontiguousarray(some).reshape(len(some), math.prod(images.shape[1:]))
+        found += b"".join([blake2b(row.data, digest_size=DIGEST_SIZE, person=shape).digest() for row in rows])
+    return Digests(found)
 
 
-def duplicates(digests: Sequence[bytes]) -> int:
+def numbered(*several: Digests) -> list[NDArray[np.int64]]:
+    """A number for each item, the same for the same content, from 0 in the order of the digests; several lists share them."""
+    words = np.ascontiguousarray(np.concatenate([digests.array for digests in several])).view(">u8")
+    order = np.lexsort((words[:, 1], words[:, 0]))
+    rising = words[order]
+    numbers = np.empty(len(order), dtype=np.int64)
+    numbers[order] = np.cumsum(np.concatenate([[False], (rising[1:] != rising[:-1]).any(axis=1)])[: len(order)])
+    return np.split(numbers, np.cumsum([len(digests) for digests in several])[:-1])
+
+
+def duplicates(digests: Digests) -> int:
     """How many items repeat an earlier one of the same split."""
-    return len(digests) - len(set(digests))
+    return len(digests) - len(np.unique(numbered(digests)[0]))
 
 
-def overlap(a: str, b: str, contents: Mapping[str, tuple[Sequence[str], Sequence[bytes]]]) -> Overlap | None:
+def overlap(a: str, b: str, contents: Mapping[str, tuple[NDArray[np.str_], Digests]]) -> Overlap | None:
     """The items of split `b` that split `a` holds too, None when there are none.
 
     Args:
         contents: item ids and digests of each split.
     """
-    first: dict[bytes, str] = {}
-    for item, digest in _pairs(contents[a]):
-        first.setdefault(digest, item)
-    shared = [(first[digest], item) for item, digest in _pairs(contents[b]) if digest in first]
-    return Overlap(a=a, b=b, items=len(shared), examples=tuple(islice(shared, EXAMPLES))) if shared else None
-
-
-def _pairs(content: tuple[Sequence[str], Sequence[bytes]]) -> Iterable[tuple[str, bytes]]:
-    return zip(*content, strict=True)
+    (first_ids, first), (second_ids, second) = contents[a], contents[b]
+    ours, theirs = numbered(first, second)
+    known, places = np.unique(ours, return_index=True)
+    at = np.minimum(np.searchsorted(known, theirs), max(len(known) - 1, 0))
+    shared = np.flatnonzero(known[at] == theirs) if len(known) else np.empty(0, np.int64)
+    examples = ((str(first_ids[places[at[item]]]), str(second_ids[item])) for item in shared)
+    return Overlap(a=a, b=b, items=len(shared), examples=tuple(islice(examples, EXAMPLES))) if len(shared) else None

@@ -8,6 +8,7 @@ its indices and nothing is converted.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -101,7 +102,7 @@ def _opened(file: File) -> Iterator[Any]:
     """An image of one frame; whatever is wrong with its bytes is said in our words."""
     pillow = _pillow()
     try:
-        with pillow.open(file.path) as image:
+        with pillow.open(file.path if file.offset is None else io.BytesIO(file.read())) as image:
             if getattr(image, "n_frames", 1) > 1:
                 raise BadData(
                     f"{file.name} has {image.n_frames} frames, one was expected", hint="save each frame as its own file"

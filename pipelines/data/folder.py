@@ -21,9 +21,11 @@ _JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 _DOCUMENTS = frozenset({"readme", "license", "licence", "notice", "citation", "datasheet"})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class File:
     """One file: `name` relative to the folder, `path` where it lies, `size` in bytes.
+
+    With an `offset` it is a part of the file at `path`: one of many small ones in a shard (`pipelines.data.packs`).
 
     `stamp` is by what a change of the content shows without reading it: times of modification and of status change (ns) and
     the number of the inode. Paths are text: a folder of images holds tens of thousands of them.
@@ -33,6 +35,7 @@ class File:
     path: str
     size: int
     stamp: tuple[int, int, int] = (0, 0, 0)
+    offset: int | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -42,12 +45,28 @@ class File:
     def parent(self) -> str:
         return self.name.rpartition("/")[0] or "."
 
+    def read(self) -> bytes:
+        """The whole content.
+
+        Raises:
+            BadData: it cannot be read.
+        """
+        try:
+            with open(self.path, "rb") as stream:
+                if self.offset is None:
+                    return stream.read()
+                stream.seek(self.offset)
+                return stream.read(self.size)
+        except OSError as exc:
+            raise unreadable(self.name, exc) from exc
+
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
     """What was found at a path: candidates for data, documents that go along, and what `dataset.yaml` says.
 
-    `name` is what the data are called when nobody says otherwise. `root` is as the person wrote it, for messages.
+    `name` is what the data are called when nobody says otherwise. `root` is as the person wrote it, for messages. `shards` are
+    the archives that some of the files lie in.
     """
 
     root: Path
@@ -55,10 +74,14 @@ class Folder:
     files: tuple[File, ...]
     documents: tuple[File, ...]
     said: Options
+    shards: tuple[File, ...] = ()
 
 
-def look(path: Path) -> Folder:
+def look(path: Path, *, linked: bool = False) -> Folder:
     """List a folder, or the one file that `path` is, with what stands beside it.
+
+    Args:
+        linked: links may lead out of the folder, because `reg` made them.
 
     Raises:
         BadData: nothing is there, it cannot be read, or a link leads out of it.
@@ -69,7 +92,7 @@ def look(path: Path) -> Folder:
     except OSError as exc:
         raise unreadable(str(path), exc) from exc
     if path.is_dir():
-        root, files, name = path, list(_walk(path)), path.resolve().name
+        root, files, name = path, list(_walk(path, linked=linked)), path.resolve().name
     elif path.is_file():
         root, files, name = path.parent, [_file(path.name, str(path))], path.name.partition(".")[0]
         files += [_file(FILE, str(beside)) for beside in (root / FILE,) if beside.is_file() and beside != path]
@@ -93,7 +116,7 @@ def look(path: Path) -> Folder:
     )
 
 
-def _walk(root: Path, inside: str = "") -> Iterator[File]:
+def _walk(root: Path, inside: str = "", *, linked: bool) -> Iterator[File]:
     place = os.path.join(root, inside)
     try:
         with os.scandir(place) as found:
@@ -103,14 +126,15 @@ def _walk(root: Path, inside: str = "") -> Iterator[File]:
     folders = []
     for entry in entries:
         if entry.is_symlink():
-            _check_link(root, Path(entry.path))
+            if not linked:
+                _check_link(root, Path(entry.path))
             yield _file(inside + entry.name, entry.path)
         elif entry.is_file():
             yield _file(inside + entry.name, entry.path, entry)
         elif entry.is_dir():
             folders.append(entry.name)
     for name in sorted(folders):
-        yield from _walk(root, f"{inside}{name}/")
+        yield from _walk(root, f"{inside}{name}/", linked=linked)
 
 
 def _check_link(root: Path, link: Path) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from pipelines.data import idx, image_folders, masks, metadata, npz, tables
+from pipelines.data import idx, image_folders, large_tables, masks, metadata, npy, npz, tables
 from pipelines.data.contents import Divided, Source
 from pipelines.data.folder import File, Folder
+from pipelines.data.inputs import Room
 from pipelines.data.memory import Picture
 from pipelines.data.options import SEED, TEST_FRACTION, Options
 from pipelines.data.spec import Division, Format
@@ -22,21 +23,33 @@ _CLAIMS: Mapping[Format, Callable[[File], bool]] = MappingProxyType(
     {
         "idx": idx.claims,
         "npz": npz.claims,
+        "npy": npy.claims,
         "images": image_folders.claims,
         "csv": tables.claims_csv,
         "parquet": tables.claims_parquet,
     }
 )
-_OPEN: Mapping[Format, Callable[[Sequence[File], Options], Source]] = MappingProxyType(
-    {"idx": idx.open_idx, "npz": npz.open_npz, "masks": masks.open_masks, "metadata": metadata.open_metadata}
+_OPEN: Mapping[Format, Callable[[Sequence[File], Options, Room], Source]] = MappingProxyType(
+    {
+        "idx": idx.open_idx,
+        "npz": npz.open_npz,
+        "npy": npy.open_npy,
+        "masks": lambda files, options, _: masks.open_masks(files, options),
+        "metadata": lambda files, options, _: metadata.open_metadata(files, options),
+    }
 )
 _IN_FOLDERS: tuple[Format, ...] = ("images", "masks", "metadata")
+# Formats of few files, which packing would not make fewer.
+NOT_SMALL: frozenset[Format] = frozenset({"idx", "npz", "npy", "csv", "parquet"})
 
 
-def open_source(folder: Folder, options: Options, pictures: dict[str, Picture] | None = None) -> tuple[Format, Source]:
+def open_source(
+    folder: Folder, options: Options, room: Room, pictures: dict[str, Picture] | None = None
+) -> tuple[Format, Source]:
     """Find the data files of a folder and open them; data without a test split get one.
 
     Args:
+        room: how much of a split is kept in memory.
         pictures: images that need not be decoded to be counted; see `image_folders.FolderSource`.
     Raises:
         BadData: no data, data of several formats or in several folders, or a reader refuses them.
@@ -54,14 +67,23 @@ def open_source(folder: Folder, options: Options, pictures: dict[str, Picture] |
     )
     source: Source
     if format_ == "images":
-        source = image_folders.open_images(files, options, pictures)
+        source = image_folders.open_images(files, options, pictures, room)
     elif format_ in _OPEN:
-        source = _OPEN[format_](files, options)
+        source = _OPEN[format_](files, options, room)
     else:
-        return format_, tables.open_tables(files, options, division)
+        return format_, _open_tables(files, options, division, room)
     if lacks_test(source.splits) and division.test_fraction:
         source = Divided(source, division)
     return format_, source
+
+
+def _open_tables(files: Sequence[File], options: Options, division: Division, room: Room) -> Source:
+    found = tables.by_split(files)
+    if all(tables.claims_parquet(file) for file in files) and any(
+        large_tables.too_large(some, room) for some in found.values()
+    ):
+        return large_tables.LargeTableSource(found, options, division, room)
+    return tables.TableSource(found, options, division)
 
 
 def _claimed(folder: Folder, options: Options) -> dict[Format, list[File]]:
@@ -94,7 +116,7 @@ def _the_format(folder: Folder, claimed: Mapping[Format, Sequence[File]], said: 
             f"{folder.root} holds no data that reg knows, only {_listed(folder.files)}"
             if folder.files
             else f"{folder.root} is empty",
-            hint="IDX (*-images-idx3-ubyte.gz), folders of images, .npz, .csv and .parquet are known",
+            hint="IDX (*-images-idx3-ubyte.gz), folders of images, .npz, .npy, .csv and .parquet are known",
         )
     if len(found) > 1:
         kinds = " and ".join(f"{len(claimed[kind])} × {kind} (such as {claimed[kind][0].name})" for kind in found)

@@ -1,8 +1,8 @@
 """Decoding images only to know their digests and shapes: in as many processes as there are processors, where that pays.
 
 Decoding a small image is Python's own work for two thirds of the time, so threads get in each other's way. A child is
-`python -m pipelines.data.glancing`: one line of JSON in, the names and paths of its share; for each batch of them one line out,
-their digests and shapes, or why one of them cannot be used.
+`python -m pipelines.data.glancing`: one line of JSON in, the names and places of its share; for each batch of them one line
+out, their digests and shapes, or why one of them cannot be used.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _hear(child: subprocess.Popen[str], share: Sequence[File], answers: SimpleQu
     assert child.stdout is not None
     batches = [share[start : start + _AT_ONCE] for start in range(0, len(share), _AT_ONCE)]
     with suppress(OSError), child.stdin as stream:
-        stream.write(json.dumps([[file.name, file.path] for file in share]) + "\n")
+        stream.write(json.dumps([[file.name, file.path, file.size, file.offset] for file in share]) + "\n")
     with child.stdout as lines:
         for batch, line in zip_longest(batches, lines):
             if batch is not None:
@@ -95,7 +95,9 @@ def _problem(said: Any) -> RegError:
 
 
 def main() -> None:
-    files = [File(name=name, path=path, size=0) for name, path in json.loads(sys.stdin.readline())]
+    files = [
+        File(name=name, path=path, size=size, offset=offset) for name, path, size, offset in json.loads(sys.stdin.readline())
+    ]
     for start in range(0, len(files), _AT_ONCE):
         try:
             found = [picture(decode(file)) for file in files[start : start + _AT_ONCE]]

@@ -1,6 +1,7 @@
 """Folders of image files: `train/<class>/...` and `test/<class>/...`, or only `<class>/...`.
 
-All images of a dataset have one shape; to train on them, the images of a split must fit into memory.
+All images of a dataset have one shape. Decoded images that are too large for memory together are decoded when they are asked
+for, again in each epoch.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.contents import Advance, Split, image_digests
-from pipelines.data.decoding import decoded
+from pipelines.data.contents import Advance, Digests, Split, image_digests
+from pipelines.data.decoding import decode, decoded
 from pipelines.data.folder import File
 from pipelines.data.glancing import glance
+from pipelines.data.inputs import Inputs, OnDisk, Room
 from pipelines.data.memory import Picture
 from pipelines.data.options import Options
 from pipelines.data.spec import ImageInput, Task
@@ -54,9 +56,15 @@ class FolderSource:
     division = None
 
     def __init__(
-        self, images: dict[str, list[_Image]], *, labels: tuple[str, ...] | None, pictures: dict[str, Picture] | None
+        self,
+        images: dict[str, list[_Image]],
+        *,
+        labels: tuple[str, ...] | None,
+        pictures: dict[str, Picture] | None,
+        room: Room | None = None,
     ) -> None:
         self._pictures = pictures
+        self._room = room or Room()
         self._images = {name: images[name] for name in in_order(images)}
         self._first: tuple[str, ImageInput] | None = None
         self.splits = tuple(self._images)
@@ -91,27 +99,30 @@ class FolderSource:
             digests=digests,
         )
 
-    def _pixels(self, files: Sequence[File], advance: Advance) -> tuple[NDArray[np.uint8], Callable[[], list[bytes]]]:
-        pixels: NDArray[np.uint8] | None = None
+    def _pixels(self, files: Sequence[File], advance: Advance) -> tuple[Inputs, Callable[[], Digests]]:
+        first = decode(files[0])
+        self._check(files[0], first.shape)
+        if not self._room.keeps(len(files) * first.nbytes):
+            advance(sum(file.size for file in files))
+            lazily = Pictures(files, shape=first.shape, check=self._check)
+            return lazily, partial(image_digests, lazily)
+        pixels = np.empty((len(files), *first.shape), dtype=np.uint8)
         for position, (file, array) in enumerate(decoded(files)):
             self._check(file, array.shape)
-            if pixels is None:
-                pixels = np.empty((len(files), *array.shape), dtype=np.uint8)
             pixels[position] = array
             advance(file.size)
-        assert pixels is not None, "a split exists by its files"
         return pixels, partial(image_digests, pixels)
 
     def _glance(
         self, files: Sequence[File], known: dict[str, Picture], advance: Advance
-    ) -> tuple[NDArray[np.uint8], Callable[[], list[bytes]]]:
+    ) -> tuple[NDArray[np.uint8], Callable[[], Digests]]:
         for file, picture in glance([file for file in files if file.name not in known]):
             known[file.name] = picture
             advance(file.size)
         for file in files:
             self._check(file, known[file.name].shape)
         shape = (len(files), *self.input.shape)
-        return np.broadcast_to(np.uint8(0), shape), lambda: [bytes.fromhex(known[file.name].digest) for file in files]
+        return np.broadcast_to(np.uint8(0), shape), lambda: Digests.of(bytes.fromhex(known[f.name].digest) for f in files)
 
     def _check(self, file: File, shape: tuple[int, ...]) -> None:
         if self._first is None:
@@ -127,11 +138,35 @@ class FolderSource:
             )
 
 
-def open_images(files: Sequence[File], options: Options, pictures: dict[str, Picture] | None = None) -> FolderSource:
+class Pictures(OnDisk):
+    """Images that are decoded when they are asked for.
+
+    Args:
+        shape: of each of them.
+        check: told each file and the shape that was found in it; raises where that is another one.
+    """
+
+    def __init__(
+        self, files: Sequence[File], *, shape: tuple[int, ...], check: Callable[[File, tuple[int, ...]], None]
+    ) -> None:
+        self.shape, self.dtype = (len(files), *shape), np.dtype(np.uint8)
+        self._files, self._confirm = files, check
+
+    def _read(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+        found = np.empty((len(positions), *self.shape[1:]), dtype=np.uint8)
+        for place, (file, array) in enumerate(decoded([self._files[position] for position in positions])):
+            self._confirm(file, array.shape)
+            found[place] = array
+        return found
+
+
+def open_images(
+    files: Sequence[File], options: Options, pictures: dict[str, Picture] | None = None, room: Room | None = None
+) -> FolderSource:
     """Read splits and classes off the folders' names.
 
     Args:
-        pictures: see `FolderSource`.
+        pictures, room: see `FolderSource` and `pipelines.data.inputs`.
     Raises:
         BadData: images without a class folder, or splits beside classes.
     """
@@ -162,4 +197,4 @@ def open_images(files: Sequence[File], options: Options, pictures: dict[str, Pic
             raise BadData(f"the folders '{spelled[split]}' and '{path[0]}' are both the split '{split}'", hint="merge them")
         inside = path[depth - 1 :]
         found.setdefault(split, []).append(_Image(file=file, label=inside[0], id="/".join(inside)))
-    return FolderSource(found, labels=options.labels, pictures=pictures)
+    return FolderSource(found, labels=options.labels, pictures=pictures, room=room)

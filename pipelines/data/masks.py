@@ -22,6 +22,7 @@ from pipelines.data.arrays import ArraySource, Pair, Stored
 from pipelines.data.contents import Advance, Split, image_digests
 from pipelines.data.decoding import decode_mask
 from pipelines.data.folder import File
+from pipelines.data.inputs import Inputs, Room
 from pipelines.data.options import Options
 from pipelines.data.spec import IGNORED, ImageInput, Task
 from pipelines.data.splits import TRAIN, in_order, split_named
@@ -163,8 +164,8 @@ class MaskArrays(ArraySource):
 
     task: Task = "semantic-segmentation"
 
-    def __init__(self, pairs: Sequence[Pair], options: Options) -> None:
-        super().__init__(pairs, labels=options.labels)
+    def __init__(self, pairs: Sequence[Pair], options: Options, room: Room) -> None:
+        super().__init__(pairs, labels=options.labels, room=room)
         self._options = options
 
     @cached_property
@@ -185,7 +186,7 @@ class MaskArrays(ArraySource):
         masks = _as_masks(pair.labels)
         return np.stack([self._classes.indices(m, name=f"{pair.labels.name}, item {at}") for at, m in enumerate(masks)])
 
-    def _check(self, pair: Pair, images: NDArray[np.uint8], targets: NDArray[Any]) -> None:
+    def _check(self, pair: Pair, images: Inputs, targets: NDArray[Any]) -> None:
         super()._check(pair, images, targets)
         if targets.shape[1:] != images.shape[1:3]:
             raise BadData(
@@ -194,7 +195,7 @@ class MaskArrays(ArraySource):
 
 
 def _as_masks(stored: Stored) -> NDArray[np.uint8]:
-    array = stored.read()
+    array = stored.whole()
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
     if array.ndim != 3 or array.dtype.kind not in "iub" or not array.size:

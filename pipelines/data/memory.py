@@ -43,14 +43,14 @@ class Memory:
 
     file: Path
     pushed: Mapping[str, str] = field(default_factory=dict)
-    # By name: size, the three numbers of the stamp, hex md5, and of an image its digest and its shape. Plain lists, as JSON
-    # has them: there are tens of thousands.
+    # By name: size, the three numbers of the stamp, hex md5 (null of a file that was only packed), and of an image its digest
+    # and its shape. Plain lists, as JSON has them: there are tens of thousands.
     _seen: Mapping[str, list[Any]] = field(default_factory=dict)
 
     def md5(self, file: File) -> str | None:
         """The hex md5 of a file, if it is as it was."""
         seen = self._seen.get(file.name)
-        return str(seen[4]) if seen is not None and seen[:4] == [file.size, *file.stamp] else None
+        return str(seen[4]) if seen is not None and seen[4] and seen[:4] == [file.size, *file.stamp] else None
 
     def pictures(self, files: Iterable[File]) -> dict[str, Picture]:
         """The images among files that are as they were, by name."""
@@ -73,7 +73,7 @@ class Memory:
         """
         before = time.time_ns() - _TICK_NS
         seen = {
-            file.name: [file.size, *file.stamp, md5s[file.name], *pictures.get(file.name, _NO_PICTURE)]
+            file.name: [file.size, *file.stamp, md5s.get(file.name), *pictures.get(file.name, _NO_PICTURE)]
             for file in files
             if file.stamp[0] < before and file.stamp[1] < before
         }

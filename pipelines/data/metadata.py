@@ -24,6 +24,7 @@ from pipelines.data.arrays import ArraySource, Pair
 from pipelines.data.columns import TARGETS
 from pipelines.data.contents import Advance, Split, image_digests
 from pipelines.data.folder import File
+from pipelines.data.inputs import Room
 from pipelines.data.options import Options
 from pipelines.data.spec import ImageInput, Task
 from pipelines.data.splits import TRAIN, in_order, split_named, split_within
@@ -145,20 +146,20 @@ class ValueArrays(ArraySource):
     task: Task = "image-regression"
     labels: tuple[str, ...] = ()
 
-    def __init__(self, pairs: Sequence[Pair], options: Options) -> None:
-        super().__init__(pairs, labels=None)
+    def __init__(self, pairs: Sequence[Pair], options: Options, room: Room) -> None:
+        super().__init__(pairs, labels=None, room=room)
         self._wanted = options.wanted
 
     @cached_property
     def targets(self) -> tuple[str, ...]:  # type: ignore[override]
         if self._wanted is not None:
             return self._wanted
-        array = self._pairs[self.splits[0]].labels.read()
+        array = self._pairs[self.splits[0]].labels.whole()
         count = 1 if array.ndim == 1 else array.shape[1]
         return ("target",) if count == 1 else tuple(f"target{k}" for k in range(count))
 
     def _targets(self, pair: Pair) -> NDArray[Any]:
-        array = pair.labels.read()
+        array = pair.labels.whole()
         if array.ndim not in (1, 2) or array.dtype.kind not in "iuf":
             raise BadData(
                 f"{pair.labels.name} holds {array.dtype} of the shape {list(array.shape)}, numbers were expected",

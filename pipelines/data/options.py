@@ -4,7 +4,7 @@ Both say the same things under the same names. An option given to the command wi
 detected; `None` means "not said". The file travels with the data, so that a pulled dataset can be pushed again.
 
     name: mnist                  # else the folder's base name
-    format: csv                  # idx, npz, images, masks, metadata, csv, parquet
+    format: csv                  # idx, npz, npy, images, masks, metadata, csv, parquet
     task: tabular-classification # else read off the data: fractions to predict are a regression
     target: species              # the column to predict
     targets: [x, y]              # or several of them, numbers (a regression)

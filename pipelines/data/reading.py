@@ -14,16 +14,21 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.data import targets
-from pipelines.data.contents import Source, Split, duplicates, overlap
+from pipelines.data.contents import Digests, Source, Split, duplicates, overlap
 from pipelines.data.folder import File, look
-from pipelines.data.formats import open_source
+from pipelines.data.formats import NOT_SMALL, open_source
+from pipelines.data.inputs import IN_MEMORY, Room
 from pipelines.data.memory import Memory, Picture
 from pipelines.data.options import Options
-from pipelines.data.spec import DESCRIPTION, IGNORED, TASKS, DatasetSpec, SplitSpec
+from pipelines.data.packs import opened, pack
+from pipelines.data.spec import DESCRIPTION, IGNORED, TASKS, DatasetSpec, Format, SplitSpec
 from registry.errors import BadData, BadReference, UsageError
 from registry.references import parse
+
+_MANY, _SMALL = 10_000, 256 << 10
 
 OnProgress = Callable[[int, int], None]
 """Told how many bytes of how many have been read."""
@@ -35,14 +40,21 @@ class Inspection:
 
     Attributes:
         kept: the files that go into the artifact, sorted by name; the description itself is not among them.
+        data: the data files, also where shards that hold them go into the artifact.
         ignored: names of files that are neither data nor documents.
         pictures: what the images are known by, by the names of their files.
     """
 
     spec: DatasetSpec
     kept: tuple[File, ...]
+    data: tuple[File, ...]
     ignored: tuple[str, ...]
     pictures: Mapping[str, Picture] = field(default_factory=dict)
+
+    @property
+    def packing_pays(self) -> bool:
+        """Whether these are so many files, and so small, that handling them costs more than their bytes."""
+        return len(self.kept) >= _MANY and self.spec.bytes < len(self.data) * _SMALL
 
     @property
     def files(self) -> tuple[tuple[str, Path], ...]:
@@ -84,6 +96,9 @@ def inspect(
     on_progress: OnProgress | None = None,
     on_files: Callable[[Sequence[File]], None] | None = None,
     memory: Memory | None = None,
+    room: Room | None = None,
+    pack_into: Path | None = None,
+    linked: bool = False,
 ) -> Inspection:
     """Find out what is at a path: format, splits, classes, counts, shapes, duplicates and leaks.
 
@@ -92,28 +107,34 @@ def inspect(
         options: what the person said; wins over `dataset.yaml` beside the data.
         on_files: told which files would be pushed, before any of them is read.
         memory: images that it knows are not decoded again.
+        room: how much is held at once, and where more than that is unpacked.
+        linked: links may lead out of the folder.
+        pack_into: an empty folder; the data files are packed into shards there, and these go into the artifact.
     Raises:
         BadData: the data cannot be used as they are; the message names the file and what is wrong in it.
         MissingDependency: image files, and Pillow is not installed.
     """
-    folder = look(path)
+    folder = opened(look(path, linked=linked))
     given = (options or Options()).over(folder.said)
-    name = _name(given.name if given.name is not None else folder.name)
+    name = dataset_name(given.name if given.name is not None else folder.name)
     pictures = memory.pictures(folder.files) if memory is not None else {}
-    format_, source = open_source(folder, given, pictures)
+    format_, source = open_source(folder, given, room or Room(), pictures)
     if given.task is not None and given.task not in TASKS[format_]:
         known = " or ".join(TASKS[format_])
         raise BadData(f"{path} is data for {known}, not for {given.task}", hint=f"task: {TASKS[format_][0]}")
-    kept = sorted([*source.files, *folder.documents], key=lambda file: file.name)
+    stored = [*folder.shards, *(file for file in source.files if file.offset is None)]
+    if pack_into is not None and not folder.shards:
+        stored = _packed(source.files, pack_into, format_, on_progress)
+    kept = sorted([*stored, *folder.documents], key=lambda file: file.name)
     if on_files is not None:
         on_files(kept)
     advance = _Progress([file for file in source.files if file.name not in pictures], on_progress)
     splits: dict[str, SplitSpec] = {}
-    contents: dict[str, tuple[Sequence[str], Sequence[bytes]]] = {}
+    contents: dict[str, tuple[NDArray[np.str_], Digests]] = {}
     for split in (source.read(part, advance) for part in source.splits):
         digests = split.digests()
         splits[split.name] = _described(split, digests, source, path)
-        contents[split.name] = (split.items.tolist(), digests)
+        contents[split.name] = (split.items, digests)
     spec = DatasetSpec(
         name=name,
         format=format_,
@@ -131,18 +152,33 @@ def inspect(
         files=len(source.files),
         bytes=sum(file.size for file in source.files),
     )
-    used = {file.name for file in kept}
+    used = {file.name for file in (*kept, *source.files)}
     return Inspection(
         spec=spec,
         kept=tuple(kept),
+        data=source.files,
         ignored=tuple(file.name for file in folder.files if file.name not in used),
         pictures=pictures,
     )
 
 
-def load(folder: Path) -> Dataset:
+def inspected(folder: Path, options: Options, room: Room) -> Dataset:
+    """Open data that came without a description, which is made now, by reading all of them.
+
+    Raises:
+        BadData: see `inspect`.
+    """
+    folder_ = opened(look(folder, linked=True))
+    given = options.over(folder_.said)
+    _, source = open_source(folder_, given, room)
+    return Dataset(inspect(folder, options, room=room, linked=True).spec, source)
+
+
+def load(folder: Path, *, memory: int = IN_MEMORY) -> Dataset:
     """Open a downloaded dataset artifact.
 
+    Args:
+        memory: decoded bytes of a split up to which it is kept in memory; a larger one is read from disk as it is needed.
     Raises:
         BadData: it has no description, or its files are not those of one.
     """
@@ -165,11 +201,33 @@ def load(folder: Path) -> Dataset:
         test_fraction=spec.division.test_fraction if spec.division else 0.0,
         seed=spec.division.seed if spec.division else None,
     )
-    _, source = open_source(look(folder), options)
+    _, source = open_source(opened(look(folder, linked=True)), options, Room(memory, folder.parent))
     return Dataset(spec, source)
 
 
-def _described(split: Split, digests: Sequence[bytes], source: Source, path: Path) -> SplitSpec:
+def dataset_name(text: str) -> str:
+    """`text`, when a dataset may be called that.
+
+    Raises:
+        BadData: it may not; the hint is the nearest name that may.
+    """
+    try:
+        if parse(text).path == text and "/" not in text:
+            return text
+    except BadReference:
+        pass
+    proposed = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "my-data"
+    raise BadData(f"'{text}' cannot be the name of a dataset", hint=f"--name {proposed}")
+
+
+def _packed(files: Sequence[File], folder: Path, format_: Format, on_progress: OnProgress | None) -> list[File]:
+    if format_ in NOT_SMALL:
+        few = f"{len(files)} file{'s' * (len(files) != 1)}"
+        raise UsageError(f"--pack is for many small files, these are {few} of the format {format_}", hint="leave --pack out")
+    return pack(files, folder, on_file=_Progress(files, on_progress))
+
+
+def _described(split: Split, digests: Digests, source: Source, path: Path) -> SplitSpec:
     if not len(split):
         why = "too few items per class to cut one out" if source.division else "its files hold no items"
         raise BadData(
@@ -191,7 +249,7 @@ def _described(split: Split, digests: Sequence[bytes], source: Source, path: Pat
     )
 
 
-def _described_numbers(split: Split, digests: Sequence[bytes], source: Source, path: Path) -> SplitSpec:
+def _described_numbers(split: Split, digests: Digests, source: Source, path: Path) -> SplitSpec:
     found = targets.described(split.targets, source.targets)
     constant = [name for name, target in found.items() if target.minimum == target.maximum]
     if split.name == source.splits[0] and constant:
@@ -202,7 +260,7 @@ def _described_numbers(split: Split, digests: Sequence[bytes], source: Source, p
     return SplitSpec(items=len(split), classes={}, bytes=split.inputs.nbytes, duplicates=duplicates(digests), targets=found)
 
 
-def _described_masks(split: Split, digests: Sequence[bytes], source: Source) -> SplitSpec:
+def _described_masks(split: Split, digests: Digests, source: Source) -> SplitSpec:
     counts = np.stack([np.bincount(mask.ravel(), minlength=256) for mask in split.targets])
     shown = range(len(source.labels))
     return SplitSpec(
@@ -213,16 +271,6 @@ def _described_masks(split: Split, digests: Sequence[bytes], source: Source) -> 
         pixels={source.labels[k]: int(counts[:, k].sum()) for k in shown},
         ignored=int(counts[:, IGNORED].sum()),
     )
-
-
-def _name(text: str) -> str:
-    try:
-        if parse(text).path == text and "/" not in text:
-            return text
-    except BadReference:
-        pass
-    proposed = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "my-data"
-    raise BadData(f"'{text}' cannot be the name of a dataset", hint=f"--name {proposed}")
 
 
 class _Progress:

@@ -21,7 +21,7 @@ from registry.records import Fact
 
 DESCRIPTION = "reg.dataset.json"
 
-Format = Literal["idx", "npz", "images", "masks", "metadata", "csv", "parquet"]
+Format = Literal["idx", "npz", "npy", "images", "masks", "metadata", "csv", "parquet"]
 Task = Literal[
     "image-classification", "semantic-segmentation", "image-regression", "tabular-classification", "tabular-regression"
 ]
@@ -32,6 +32,7 @@ TASKS: Mapping[Format, tuple[Task, ...]] = MappingProxyType(
     {
         "idx": ("image-classification",),
         "npz": ("image-classification", "semantic-segmentation", "image-regression"),
+        "npy": ("image-classification", "semantic-segmentation", "image-regression"),
         "images": ("image-classification",),
         "masks": ("semantic-segmentation",),
         "metadata": ("image-regression",),
@@ -128,6 +129,8 @@ class Division(Fact):
 class DatasetSpec(Fact):
     """The file `reg.dataset.json`. `files` and `bytes` count the data as stored, descriptions and documents not included.
 
+    `referred` says that the version only refers to the data; else it is not written, as it was before there was the word.
+
     `target` is the column of the classes, `targets` are the names of the numbers to predict. `mask_values[k]` is the pixel
     value of class k in the masks.
     """
@@ -147,6 +150,7 @@ class DatasetSpec(Fact):
     overlaps: tuple[Overlap, ...] = ()
     files: int
     bytes: int
+    referred: bool = False
 
     @property
     def items(self) -> int:
@@ -165,7 +169,8 @@ class DatasetSpec(Fact):
         return self
 
     def to_json(self) -> str:
-        return self.model_dump_json(indent=2, exclude=_ADDED if self.schema_version == 1 else None) + "\n"
+        left_out = (_ADDED if self.schema_version == 1 else {}) | ({} if self.referred else {"referred": True})
+        return self.model_dump_json(indent=2, exclude=left_out) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, file: str = DESCRIPTION) -> DatasetSpec:

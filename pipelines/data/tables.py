@@ -32,7 +32,7 @@ from pipelines.data.columns import (
     target_column,
     task_of,
 )
-from pipelines.data.contents import DIGEST_SIZE, Advance, Split, strata
+from pipelines.data.contents import DIGEST_SIZE, Advance, Digests, Split, strata
 from pipelines.data.folder import File, first_line, unreadable
 from pipelines.data.options import Options
 from pipelines.data.spec import Column, Division, TableInput, Task
@@ -40,7 +40,7 @@ from pipelines.data.splits import TEST, TRAIN, divide, in_order, lacks_test, spl
 from registry.errors import BadData
 
 _CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
-_INDEX = "__index_level_"  # what pandas calls an index without a name; no feature
+INDEX = "__index_level_"  # what pandas calls an index without a name; no feature
 _MOST_FACTS = 64
 
 
@@ -52,14 +52,14 @@ def claims_parquet(file: File) -> bool:
     return file.name.lower().endswith(".parquet")
 
 
-def open_tables(files: Sequence[File], options: Options, division: Division) -> TableSource:
+def by_split(files: Sequence[File]) -> dict[str, list[File]]:
     """Sort files into splits by a word of their names: `train.csv`, `test-00000-of-00002.parquet`; one file alone is the whole.
 
     Raises:
         BadData: several files, and one that says not which split it is.
     """
     if len(files) == 1:
-        return TableSource({split_named(_stem(files[0])) or TRAIN: list(files)}, options, division)
+        return {split_named(_stem(files[0])) or TRAIN: list(files)}
     found: dict[str, list[File]] = {}
     for file in files:
         split = split_within(_stem(file))
@@ -70,12 +70,12 @@ def open_tables(files: Sequence[File], options: Options, division: Division) -> 
                 hint=f"mv '{file.name}' '{train}'",
             )
         found.setdefault(split, []).append(file)
-    return TableSource(found, options, division)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Rows:
-    """The rows of one split as Arrow read them, from these files in this order."""
+class Batch:
+    """The rows of one split, or some of them, as Arrow read them, from these files in this order."""
 
     table: Any
     files: tuple[File, ...]
@@ -91,7 +91,7 @@ class _Sides:
     """The split that `reg` made of one table: positions by split, and the digests that they were drawn by."""
 
     positions: Mapping[str, NDArray[np.int64]]
-    digests: Sequence[bytes]
+    digests: Digests
 
 
 class TableSource:
@@ -119,7 +119,7 @@ class TableSource:
     def task(self) -> Task:
         if self._options.task is not None or self._options.targets is not None:
             return "tabular-classification" if self._options.task == "tabular-classification" else "tabular-regression"
-        return "tabular-classification" if self._options.labels else task_of(self._first.column(self._wanted[0]))
+        return "tabular-classification" if self._options.labels else task_of(self._train_column(self._wanted[0]))
 
     @property
     def target(self) -> str | None:
@@ -133,8 +133,12 @@ class TableSource:
     def labels(self) -> tuple[str, ...]:
         if self.target is None:
             return ()
-        names = class_names(self._first.column(self.target), column=self.target, place=self._first.place)
+        names = class_names(self._train_column(self.target), column=self.target, place=self._first.place)
         return self._options.labels or class_order(names, column=self.target, place=self._first.place)
+
+    def _train_column(self, name: str) -> Any:
+        """All values of a column of the first split's files."""
+        return self._first.column(name)
 
     @cached_property
     def input(self) -> TableInput:
@@ -145,11 +149,11 @@ class TableSource:
         rows = self._first if split == self.splits[0] or self._sides else self._rows(split)
         advance(sum(file.size for file in rows.files if file not in self._told))
         self._told.update(rows.files)
-        targets, inputs = self._targets(rows), _matrix(self.input.columns, rows)
-        numbers, digests = np.arange(len(targets)), partial(_digests, self.input.columns, rows, inputs)
+        targets, inputs = self._targets(rows), matrix(self.input.columns, rows)
+        numbers, digests = np.arange(len(targets)), partial(row_digests, self.input.columns, rows, inputs)
         if self._sides:
             numbers = self._sides.positions[split]
-            targets, inputs, digests = targets[numbers], inputs[numbers], partial(_some, self._sides.digests, numbers)
+            targets, inputs, digests = targets[numbers], inputs[numbers], partial(self._sides.digests.at, numbers)
         return Split(
             name=split,
             items=np.array([f"{split}/{number}" for number in numbers], dtype=np.str_),
@@ -159,15 +163,18 @@ class TableSource:
             facts=self._facts(rows, numbers),
         )
 
-    def _facts(self, rows: _Rows, numbers: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    def _facts(self, rows: Batch, numbers: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """The columns as they were written, of these rows; of a very wide table only those that no model sees."""
+        return {name: written(rows.column(name))[numbers] for name in self.fact_names(rows)}
+
+    def fact_names(self, rows: Batch) -> tuple[str, ...]:
+        """The columns that evaluations carry along: all but the targets, and of a very wide table those that no model sees."""
         names = [name for name in rows.table.column_names if name not in self._wanted]
         kept = names if len(names) <= _MOST_FACTS else self._dropped
-        columns = {name: rows.column(name) for name in kept}
-        return {name: written(values)[numbers] for name, values in columns.items() if not pa.types.is_nested(values.type)}
+        return tuple(name for name in kept if not pa.types.is_nested(rows.table[name].type))
 
     @cached_property
-    def _first(self) -> _Rows:
+    def _first(self) -> Batch:
         return _read(next(iter(self._files.values())), texts=())
 
     @cached_property
@@ -180,7 +187,7 @@ class TableSource:
         if self.division is None:
             return None
         columns = self._columns(self._first.table)
-        digests = _digests(columns, self._first, _matrix(columns, self._first))
+        digests = row_digests(columns, self._first, matrix(columns, self._first))
         cut = strata(self._targets(self._first))
         sides = divide(digests, cut, test_fraction=self.division.test_fraction, seed=self.division.seed)
         return _Sides(positions=sides, digests=digests)
@@ -193,18 +200,20 @@ class TableSource:
             raise BadData(f"{self._first.files[0].name} has no column besides the target '{self._wanted[0]}'")
         return tuple(feature(name, table[name].type, train[name], place=place) for name in names)
 
-    def _rows(self, split: str) -> _Rows:
-        train = self._first.table
-        texts = [field.name for field in train.schema if pa.types.is_string(field.type)]
+    def _rows(self, split: str) -> Batch:
+        texts = [field.name for field in self._first.table.schema if pa.types.is_string(field.type)]
         rows = _read(self._files[split], texts=texts)
-        wanted, found = set(train.column_names), set(rows.table.column_names)
+        self._check_columns(rows)
+        return rows
+
+    def _check_columns(self, rows: Batch) -> None:
+        wanted, found = set(self._first.table.column_names), set(rows.table.column_names)
         if wanted != found:
             missing, extra = sorted(wanted - found), sorted(found - wanted)
             what = f"lacks the column '{missing[0]}' of" if missing else f"has the column '{extra[0]}', which is not in"
             raise BadData(f"{rows.files[0].name} {what} {self._first.files[0].name}", hint="give all splits the same columns")
-        return rows
 
-    def _targets(self, rows: _Rows) -> NDArray[Any]:
+    def _targets(self, rows: Batch) -> NDArray[Any]:
         if self.target is None:
             columns = [number_of(rows.column(name), column=name, place=rows.place) for name in self.targets]
             return np.stack(columns, axis=1)
@@ -230,22 +239,19 @@ def written(values: Any) -> NDArray[Any]:
     return np.asarray((values if plain else values.cast(pa.string())).to_numpy(zero_copy_only=False))
 
 
-def _matrix(columns: Sequence[Column], rows: _Rows) -> NDArray[np.float32]:
+def matrix(columns: Sequence[Column], rows: Batch) -> NDArray[np.float32]:
+    """The features of rows as a model sees them, shape (n, features)."""
     return np.stack([encoded(column, rows.column(column.name), place=rows.place) for column in columns], axis=1)
 
 
-def _digests(columns: Sequence[Column], rows: _Rows, inputs: NDArray[np.float32]) -> list[bytes]:
+def row_digests(columns: Sequence[Column], rows: Batch, inputs: NDArray[np.float32]) -> Digests:
     """Content digests of rows: names and values of the features, in the order of their names."""
     order = sorted(range(len(columns)), key=lambda position: columns[position].name)
     names = "\0".join(columns[position].name for position in order).encode()
     person = blake2b(names, digest_size=DIGEST_SIZE).digest()
     parts = [canonical(columns[position], rows.column(columns[position].name), inputs[:, position]) for position in order]
     content = np.ascontiguousarray(np.concatenate(parts, axis=1))
-    return [blake2b(row, digest_size=DIGEST_SIZE, person=person).digest() for row in content]
-
-
-def _some(digests: Sequence[bytes], positions: NDArray[np.int64]) -> list[bytes]:
-    return [digests[position] for position in positions]
+    return Digests.of(blake2b(row, digest_size=DIGEST_SIZE, person=person).digest() for row in content)
 
 
 def read_table(file: File) -> Any:
@@ -257,7 +263,7 @@ def read_table(file: File) -> Any:
     return _read([file], texts=()).table
 
 
-def _read(files: Sequence[File], *, texts: Sequence[str]) -> _Rows:
+def _read(files: Sequence[File], *, texts: Sequence[str]) -> Batch:
     """Read the files of one split, one after the other.
 
     Args:
@@ -265,19 +271,26 @@ def _read(files: Sequence[File], *, texts: Sequence[str]) -> _Rows:
     """
     tables = [_read_parquet(file) if claims_parquet(file) else _read_csv(file, texts=texts) for file in files]
     for file, table in zip(files, tables, strict=True):
-        names = table.column_names
-        if doubled := [name for name in names if names.count(name) > 1]:
-            raise BadData(f"{file.name} has {names.count(doubled[0])} columns named '{doubled[0]}'")
-        if "" in names:
-            raise BadData(f"{file.name}: column {names.index('')} has no name", hint="frame.to_csv('data.csv', index=False)")
-        if not table.num_rows:
-            raise BadData(f"{file.name} has no rows")
+        check_names(table.column_names, file=file, rows=table.num_rows)
     try:
         whole = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
     except pa.ArrowException as exc:
         raise BadData(f"{', '.join(file.name for file in files)} do not fit together: {first_line(exc)}") from exc
     ends = np.cumsum([table.num_rows for table in tables]).tolist()
-    return _Rows(table=whole, files=tuple(files), place=Place(tuple(file.name for file in files), tuple(ends)))
+    return Batch(table=whole, files=tuple(files), place=Place(tuple(file.name for file in files), tuple(ends)))
+
+
+def check_names(names: Sequence[str], *, file: File, rows: int) -> None:
+    """
+    Raises:
+        BadData: a name twice or missing, or no rows.
+    """
+    if doubled := [name for name in names if names.count(name) > 1]:
+        raise BadData(f"{file.name} has {names.count(doubled[0])} columns named '{doubled[0]}'")
+    if "" in names:
+        raise BadData(f"{file.name}: column {names.index('')} has no name", hint="frame.to_csv('data.csv', index=False)")
+    if not rows:
+        raise BadData(f"{file.name} has no rows")
 
 
 def _read_csv(file: File, *, texts: Sequence[str]) -> Any:
@@ -299,7 +312,7 @@ def _read_parquet(file: File) -> Any:
             table = parquet.read()
     except (pa.ArrowException, OSError, EOFError) as exc:
         raise unreadable(file.name, exc) from exc
-    return table.drop_columns([name for name in table.column_names if name.startswith(_INDEX)])
+    return table.drop_columns([name for name in table.column_names if name.startswith(INDEX)])
 
 
 def _delimiter(file: File, content: bytes) -> str:

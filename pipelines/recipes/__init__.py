@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.data.inputs import Inputs
 from pipelines.recipes import sources
 from registry.errors import BadSettings, MissingDependency
 
@@ -150,8 +151,11 @@ class Recipe(Protocol[ModelOptions, AugmentOptions]):
         """
         ...
 
-    def prepare(self, network: nn.Module, inputs: NDArray[Any]) -> None:
-        """Store in the network's buffers what its preprocessing needs to know, from training items only."""
+    def prepare(self, network: nn.Module, inputs: Inputs) -> None:
+        """Store in the network's buffers what its preprocessing needs to know, from training items only.
+
+        `inputs` may be larger than memory: go through them with `pipelines.data.inputs.chunks`.
+        """
         ...
 
     def augment(self, batch: Tensor, options: AugmentOptions, generator: Generator) -> Tensor:

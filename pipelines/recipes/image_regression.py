@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pipelines.data.inputs import Inputs
 from pipelines.recipes import Problem
 from pipelines.recipes.image_classification import ConvNetOptions
 from pipelines.recipes.images import Images
@@ -38,7 +36,7 @@ class ImageRegression(Regression, Images):
             ConvNet(image=problem.image, classes=outputs, width=options.width, depth=options.depth, dropout=options.dropout)
         )
 
-    def prepare(self, network: nn.Module, inputs: NDArray[np.uint8]) -> None:
+    def prepare(self, network: nn.Module, inputs: Inputs) -> None:
         """Mean and deviation of each channel."""
         from pipelines.recipes.rescaled import Rescaled
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipelines.data.inputs import Inputs, chunks
 from pipelines.recipes import Options
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ class Images:
 
     augment_options = ImageAugmentOptions
 
-    def prepare(self, network: nn.Module, inputs: NDArray[np.uint8]) -> None:
+    def prepare(self, network: nn.Module, inputs: Inputs) -> None:
         """Mean and deviation of each channel."""
         assert isinstance(network, _Centres)
         counts = np.zeros((inputs.shape[-1], 256), dtype=np.int64)
-        for start in range(0, len(inputs), 1024):
-            counts += _histogram(inputs[start : start + 1024])
+        for some in chunks(inputs):
+            counts += _histogram(some)
         values, share = np.arange(256.0), counts / counts.sum(axis=1, keepdims=True)
         mean = share @ values
         network.set_statistics(mean=mean, deviation=np.sqrt(share @ values**2 - mean**2))

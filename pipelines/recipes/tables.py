@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipelines.data.inputs import Inputs, chunks
 from pipelines.recipes import NoOptions, Options, Problem
 
 if TYPE_CHECKING:
@@ -41,18 +43,26 @@ class Tables:
     model_options = PerceptronOptions
     augment_options = NoOptions
 
-    def prepare(self, network: nn.Module, inputs: NDArray[np.float32]) -> None:
+    def prepare(self, network: nn.Module, inputs: Inputs) -> None:
         """Mean and deviation of each numeric column over its known values, and which columns have missing values."""
         from pipelines.recipes.perceptron import Perceptron
 
         assert isinstance(network, Perceptron)
-        wide = inputs[:, network.numeric.cpu().numpy()].astype(np.float64)
-        known = ~np.isnan(wide)
-        count = np.maximum(known.sum(axis=0), 1)
-        mean = np.where(known, wide, 0.0).sum(axis=0) / count
-        variance = (np.where(known, wide - mean, 0.0) ** 2).sum(axis=0) / count
-        network.set_statistics(mean=mean, deviation=np.sqrt(variance), has_missing=np.asarray(~known.all(axis=0)))
+        columns = network.numeric.cpu().numpy()
+        count, total, squares = np.zeros(len(columns), np.int64), np.zeros(len(columns)), np.zeros(len(columns))
+        for wide in _columns(inputs, columns):
+            count += (~np.isnan(wide)).sum(axis=0)
+            total += np.nansum(wide, axis=0)
+        known = np.maximum(count, 1)
+        mean = total / known
+        for wide in _columns(inputs, columns):
+            squares += np.nansum((wide - mean) ** 2, axis=0)
+        network.set_statistics(mean=mean, deviation=np.sqrt(squares / known), has_missing=np.asarray(count < len(inputs)))
 
     def augment(self, batch: Tensor, options: NoOptions, generator: Generator) -> Tensor:
         """The batch itself."""
         return batch
+
+
+def _columns(inputs: Inputs, columns: NDArray[np.int64]) -> Iterator[NDArray[np.float64]]:
+    return (some[:, columns].astype(np.float64) for some in chunks(inputs))

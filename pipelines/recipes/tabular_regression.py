@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pipelines.data.inputs import Inputs
 from pipelines.recipes import Problem
 from pipelines.recipes.regression import Regression
 from pipelines.recipes.tables import PerceptronOptions, Tables, perceptron
@@ -30,7 +28,7 @@ class TabularRegression(Regression, Tables):
         """A network for tables of the problem's columns."""
         return self.in_units(perceptron(problem, options))
 
-    def prepare(self, network: nn.Module, inputs: NDArray[np.float32]) -> None:
+    def prepare(self, network: nn.Module, inputs: Inputs) -> None:
         """Mean and deviation of each numeric column over its known values, and which columns have missing values."""
         from pipelines.recipes.rescaled import Rescaled
 

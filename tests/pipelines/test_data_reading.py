@@ -184,7 +184,7 @@ def test_a_name_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
         pytest.param("a: [", "cannot read", None, id="no YAML"),
         pytest.param(
             "format: idxx",
-            "format is 'idxx', one of idx, npz, images, masks, metadata, csv, parquet was expected",
+            "format is 'idxx', one of idx, npz, npy, images, masks, metadata, csv, parquet was expected",
             "format: csv",
             id="format",
         ),

@@ -54,6 +54,10 @@ def datasets(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> dict
             published = publish(inspect(folder, Options(name=name)), place / "published" / name)
             files = [(file.relative_to(published).as_posix(), file) for file in sorted(published.rglob("*")) if file.is_file()]
             found[name] = run.output(name, type="dataset", files=files)
+        (place / "shards").mkdir()
+        shards = publish(inspect(folders["split"], Options(name="packed"), pack_into=place / "shards"), place / "packed")
+        files = [(file.name, file) for file in sorted(shards.iterdir())]
+        found["packed"] = run.output("packed", type="dataset", files=files)
         (place / "notes.txt").write_text("no data")
         found["foreign"] = run.output("foreign", type="dataset", files=[("notes.txt", place / "notes.txt")])
     return found
@@ -112,7 +116,7 @@ def test_items_of_an_array_are_read_by_their_position(backend: Backend, datasets
 @pytest.mark.parametrize(
     ("name", "size", "said"),
     [
-        ("arrays", exhibits.LARGEST + 1, "is 256 MiB, arrays are read for pictures up to 256 MiB"),
+        ("arrays", exhibits.LARGEST + 1, "is 256 MiB, arrays and shards are fetched for pictures up to 256 MiB"),
         ("foreign", 1, "holds no file 'reg.dataset.json'"),
     ],
 )
@@ -135,3 +139,11 @@ def test_a_thumbnail_is_small_and_in_proportion(shape: tuple[int, ...], small: t
     assert shown.shape == small
     expected = 100 if shape[2] != 4 else round(100 * 100 / 255 + 255 * 155 / 255)
     assert set(np.unique(shown).tolist()) == {expected}
+
+
+def test_items_inside_shards_are_shown(backend: Backend, datasets: dict[str, Version]) -> None:
+    case = exhibits.with_pictures(backend, mistaken("val/1/03.png", "val/0/04.png"), datasets["packed"])
+    assert {item: pixels(uri).tolist() for item, uri in case.pictures.items()} == {
+        "val/1/03.png": PIXELS[3].tolist(),
+        "val/0/04.png": PIXELS[4].tolist(),
+    }
