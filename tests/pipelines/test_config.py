@@ -78,7 +78,7 @@ def test_a_mistake_names_the_flag_the_key_and_the_way_out(assignment: str, messa
 def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
     file = tmp_path / "train.yaml"
     file.write_text("model: {width: wide}\n")
-    with pytest.raises(BadSettings, match=r"train\.yaml: model\.width is 'wide': input should be a valid integer"):
+    with pytest.raises(BadSettings, match=r"train\.yaml:1: model\.width is 'wide': input should be a valid integer"):
         resolve(task=IMAGES, file=file)
 
 

@@ -12,7 +12,8 @@ from training_problems import Given, digits, weights, wines
 
 from pipelines.config import TrainConfig
 from pipelines.recipes import Problem
-from pipelines.training import choose_device, fit, one_cycle, split
+from pipelines.schedules import one_cycle
+from pipelines.training import choose_device, fit, split
 from registry.errors import BadData, BadSettings, DeviceUnavailable
 
 QUICK = ("epochs=3", "model.width=4", "train_fraction=0.3")
