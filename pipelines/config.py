@@ -130,6 +130,7 @@ def explain(
     mode: str | None = None,
     assignments: Sequence[str] = (),
     imposed: Mapping[str, Given] | None = None,
+    base: Mapping[str, Given] | None = None,
 ) -> Explained:
     """Merge the sources and check the result.
 
@@ -140,11 +141,12 @@ def explain(
         mode: which mode of the file; None takes the file's own choice.
         assignments: the values of `--set`, each `key=value` with dots for groups; later ones win.
         imposed: values of somebody else, a sweep for instance, by dotted keys; they win over file and assignments.
+        base: values that take the place of the defaults, those of an earlier run for instance.
     Raises:
         BadSettings: unreadable file, unknown key or mode, impossible value, or a recipe for another task.
         MissingDependency: the recipe's module needs a package that is not installed.
     """
-    given: dict[str, Given] = {}
+    given: dict[str, Given] = dict(base or {})
     if file is not None:
         values, mode = config_files.read(file, mode=mode)
         given.update(values)

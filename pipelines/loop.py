@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from pipelines import randomness
 from pipelines.averaging import Average
 from pipelines.config import TrainConfig
+from pipelines.histograms import Histogram
 from pipelines.recipes import AnyRecipe
 from pipelines.schedules import Schedule
 from pipelines.team import Team
-from pipelines.watching import Histogram, histograms
+from pipelines.watching import histograms
 from registry.errors import BadData, BadSettings
 
 Log: TypeAlias = Callable[[Mapping[str, float | Histogram], int], None]

@@ -7,20 +7,13 @@ twice, and loggers beside W&B not at all.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from pipelines.histograms import Histogram
+
 _BINS = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class Histogram:
-    """Counts of values between edges; one more edge than counts."""
-
-    counts: tuple[float, ...]
-    edges: tuple[float, ...]
 
 
 @torch.no_grad()

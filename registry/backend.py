@@ -265,12 +265,35 @@ class Backend:
                 for run in self._api.runs(f"{self.entity}/{self.project}", filters=wanted, order="-created_at", lazy=False)
             ]
 
+    def find_run(self, id: str) -> RunFact:
+        """A run of the project.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        with _translated(f"look up the run '{id}'", hint=f"reg ls --project {self.project}"):
+            return _run(self._api.run(f"{self.entity}/{self.project}/{id}"))
+
     # Writing
 
+    def delete(self, version: Version) -> None:
+        """Remove a version with its aliases; its bytes go when nothing else holds them."""
+        with _translated(f"delete '{version}'"):
+            self._artifact(version).delete(delete_aliases=True)
+
     @contextmanager
-    def run(self, *, job_type: str, name: str | None = None, config: Mapping[str, Any] | None = None) -> Iterator[Run]:
+    def run(
+        self,
+        *,
+        job_type: str,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        resume: str | None = None,
+    ) -> Iterator[Run]:
         """One W&B run for the time of the block: finished, or failed when the block raises.
 
+        Args:
+            resume: the id of a run to go on with, which must be there; None begins a new one.
         Raises:
             Unreachable: the server went away while the run was being written.
         """
@@ -281,6 +304,8 @@ class Backend:
                 job_type=job_type,
                 name=name,
                 config=dict(config or {}),
+                id=resume,
+                resume="must" if resume is not None else None,
                 reinit="create_new",
                 settings=wandb.Settings(disable_job_creation=True),
             )
@@ -346,6 +371,11 @@ class Run:
             state="running",
             url=self.url,
         )
+
+    @property
+    def first_step(self) -> int:
+        """The step after the last one that the server had when the run was opened; 0 for a new run."""
+        return int(self.sdk.starting_step)
 
     def use(self, version: Version) -> None:
         """Record the version as an input of this run."""
