@@ -139,7 +139,7 @@ def _order(modes: Mapping[str, Mapping[str, Any]], chosen: str, file: Path) -> S
     def visit(name: str, path: tuple[str, ...]) -> None:
         if name in path:
             circle = " → ".join([*path[path.index(name) :], name])
-            raise BadSettings(f"{file}: the modes inherit in a circle: {circle}", hint=f"remove 'inherits' from {name}")
+            raise BadSettings(f"{file}: the modes inherit in a circle: {circle}", hint=f"remove 'inherits' from {path[-1]}")
         for parent in _parents(modes[name], name, file):
             visit(_known(parent, modes, where=f"{file}: mode {name} inherits {parent}"), (*path, name))
         # Of two that inherit from the same mode the second must not take back what the first changed.

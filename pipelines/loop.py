@@ -321,7 +321,7 @@ class Loop:
         parts = self.config.accumulate * self.team.size
         if self.batch < parts:
             raise BadSettings(
-                f"{self.batch} items of a batch are too few for {self.config.accumulate} parts in {self.team.size} processes",
+                f"a batch of {self.batch} items cannot be cut into {parts} parts",
                 hint=f"--set batch_size={parts}",
             )
 

@@ -134,7 +134,9 @@ class _Workers:
     def train(
         self, items: Arrays, validation: Arrays | None, *, log: Log, on_progress: Progress, keep: Keep, start: Path | None
     ) -> Trained:
-        context = multiprocessing.get_context("spawn")
+        # Forked from a process that has imported torch and done nothing: N workers do not import it N times at once.
+        multiprocessing.set_forkserver_preload([__name__])
+        context = multiprocessing.get_context("forkserver")
         with tempfile.TemporaryDirectory(prefix="reg-workers-") as place:
             folder = Path(place)
             arrays = (*items, *(validation or ()))
@@ -147,7 +149,7 @@ class _Workers:
                 args=(self._size, folder, self._problem, config, start, [theirs for _, theirs in pipes]),
                 nprocs=self._size,
                 join=False,
-                start_method="spawn",
+                start_method="forkserver",
             )
             assert started is not None
             for _, theirs in pipes:

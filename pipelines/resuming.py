@@ -98,7 +98,7 @@ def check(past: Past, config: TrainConfig) -> None:
     if different:
         told = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in different)
         why = ""
-        if different == ["epochs"]:
+        if different == ["epochs"] and _longer(before, now):
             why = f" (the {config.schedule.name} schedule of its first epochs would have been another)"
         raise BadSettings(
             f"run {past.run.id} cannot go on with another configuration: {told}{why}",
@@ -141,16 +141,16 @@ def _collection(run: str) -> str:
 
 def _id(backend: Backend, run: str) -> str:
     parts = [part for part in run.partition("://")[2].split("/")[1:] or run.split("/") if part and part != "runs"]
-    place = parts[:-1]
-    if place and place[-1] != backend.project:
-        raise BadReference(
-            f"run '{run}' lies in project {place[-1]}", hint=f"reg train --resume {parts[-1]} --project {place[-1]}"
-        )
-    if len(place) > 1 and place[-2] != backend.entity:
-        raise BadReference(f"run '{run}' is of entity {place[-2]}", hint=f"reg train --resume {parts[-1]} --entity {place[-2]}")
     if not parts:
         raise BadReference(f"'{run}' names no run", hint="reg train --resume 1a2b3c4d")
-    return parts[-1]
+    *place, id = parts
+    here = {"entity": backend.entity, "project": backend.project}
+    for (what, ours), theirs in zip(reversed(here.items()), reversed(place), strict=False):
+        if theirs != ours:
+            raise BadReference(
+                f"run '{run}' is of {what} {theirs}, not {ours}", hint=f"reg train --resume {id} --{what} {theirs}"
+            )
+    return id
 
 
 def _longer(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -271,7 +271,7 @@ class Backend:
         Raises:
             NotFound: there is none of this id.
         """
-        with _translated(f"look up the run '{id}'", hint=f"reg ls --project {self.project}"):
+        with _translated(f"look up the run '{id}'", hint="reg ls --type checkpoint"):
             return _run(self._api.run(f"{self.entity}/{self.project}/{id}"))
 
     # Writing

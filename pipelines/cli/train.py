@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
@@ -115,7 +116,7 @@ def _show(session: Session, explained: Explained) -> None:
         "mode": explained.mode,
         "from": {key: origin for key, _, origin in rows},
     }
-    written = [(key, yaml.safe_dump(value, default_flow_style=True).split("\n")[0], origin) for key, value, origin in rows]
+    written = [(key, _yaml(value), origin) for key, value, origin in rows]
     session.output.result(data, table(("key", "value", "from"), written))
 
 
@@ -126,10 +127,15 @@ def _in_short(explained: Explained, past: Past | None) -> str:
             if past.checkpoint
             else "the beginning: no checkpoint"
         )
-        changed = [f"{key}: {value}" for key, value, origin in explained.rows() if not origin.startswith(f"run {past.run.id}")]
+        earlier = f"run {past.run.id}"
+        changed = [f"{key}: {_yaml(value)}" for key, value, origin in explained.rows() if origin != earlier]
         return f"run {past.run.id} goes on from {at}" + (f"; {', '.join(changed)}" if changed else "")
-    given = [f"{key}: {value} ({origin})" for key, value, origin in explained.rows() if key in explained.origins]
+    given = [f"{key}: {_yaml(value)} ({origin})" for key, value, origin in explained.rows() if key in explained.origins]
     return f"recipe {explained.config.recipe}" + (f"; {', '.join(given)}" if given else ", all values as usual")
+
+
+def _yaml(value: Any) -> str:
+    return str(yaml.safe_dump(value, default_flow_style=True)).split("\n")[0]
 
 
 def _tell(session: Session, dataset: Version, done: stage.Result) -> None:
