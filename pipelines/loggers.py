@@ -131,12 +131,12 @@ class Csv:
     def _write(self, lines: Sequence[Mapping[str, str]]) -> None:
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         with draft.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns, restval="")
+            writer = csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(lines)
         draft.replace(self._path)
         self._file = self._path.open("a", newline="", encoding="utf-8")
-        self._writer = csv.DictWriter(self._file, self._columns, restval="")
+        self._writer = csv.DictWriter(self._file, self._columns, restval="", lineterminator="\n")
 
 
 class TensorBoard:

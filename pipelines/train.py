@@ -6,7 +6,7 @@ An interrupted run is gone on with by the same stage: the same W&B run, from its
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,7 @@ def run(
     log: Sequence[str] = (),
     processes: int = 1,
     past: Past | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Result:
     """Train on the dataset's `train` split and log the model.
 
@@ -66,6 +67,7 @@ def run(
         log: where metrics go besides W&B; see `pipelines.loggers.parse`.
         processes: that train together, each with a share of every batch.
         past: the run to go on with; None begins one.
+        tell: told which run it is as soon as there is one, because whoever loses it later needs its name.
     Raises:
         BadData: the dataset has no `train` split or is damaged.
         Interrupted: by Ctrl-C; says how to go on.
@@ -87,6 +89,7 @@ def run(
         with open_job(
             backend, job_type="train", name=title, config=described, resume=past.run.id if past is not None else None
         ) as job:
+            tell(f"run {job.id}: {job.url}")
             data = reading.load(job.take(dataset))
             start = job.take(past.checkpoint) if past is not None and past.checkpoint is not None else None
             items, validation = _arrays(data)

@@ -272,6 +272,7 @@ class Backend:
             NotFound: there is none of this id.
         """
         with _translated(f"look up the run '{id}'", hint="reg ls --type checkpoint"):
+            self._api.flush()  # type: ignore[no-untyped-call]  # the SDK remembers a run, and its state changes
             return _run(self._api.run(f"{self.entity}/{self.project}/{id}"))
 
     # Writing

@@ -90,6 +90,7 @@ def train(
             log=log or (past.loggers if past else ()),
             processes=nproc or (past.processes if past else 1),
             past=past,
+            tell=session.output.notice,
         )
     _tell(session, version, done)
 
