@@ -10,7 +10,7 @@ own noise is worth.
 
 `--loop` measures `reg train`'s own loop instead: a small convolutional network on 28 x 28 images, which logs a row every 20
 steps and with `--watch` histograms of all weights and gradients every 100. Blocks of 100 steps with neither, with rows, and
-with both follow each other in drawn order. What is compared is the processor time of the training process, which other processes
+with both follow each other in drawn order. What is compared is the processor time of the training process, which others
 on the machine cannot use up; that of the SDK's own process runs beside it.
 """
 

@@ -54,7 +54,7 @@ class Items:
         return len(self.targets)
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Some items, on the device of the targets; `index` is on the CPU."""
+        """Some items, on the device of the targets."""
         device = self.targets.device
         return self.inputs[index.to(self.inputs.device)].to(device), self.targets[index.to(device)]
 
@@ -206,7 +206,8 @@ class Loop:
     def _train_once(self, epoch: int) -> tuple[float, Mapping[str, float | Histogram]]:
         """The mean loss of an epoch, and what is to be logged at its last step."""
         self.network.train()
-        order = torch.randperm(len(self.train), generator=self.draws)
+        # Drawn on the CPU, the same on every device, and sent over once.
+        order = torch.randperm(len(self.train), generator=self.draws).to(self.train.inputs.device)
         # The items left over by the last full batch change with every epoch's order.
         total = torch.zeros((), device=self.device)
         since, seen = time.perf_counter(), 0

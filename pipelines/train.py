@@ -28,7 +28,7 @@ from pipelines.reporting import Reporter
 from pipelines.resuming import Past
 from pipelines.training import Arrays, Trained
 from registry.backend import Backend
-from registry.errors import Interrupted
+from registry.errors import Interrupted, Unreachable
 from registry.provenance import Provenance
 from registry.records import Pinned, Version
 
@@ -70,7 +70,7 @@ def run(
         tell: told which run it is as soon as there is one, because whoever loses it later needs its name.
     Raises:
         BadData: the dataset has no `train` split or is damaged.
-        Interrupted: by Ctrl-C; says how to go on.
+        Interrupted, Unreachable: by Ctrl-C, or the server was lost; says how to go on.
         DeviceUnavailable, BadSettings, ParityFailed: see `pipelines.training.fit` and `pipelines.onnx_export`.
     """
     wanted = [loggers.parse(text) for text in log]
@@ -118,6 +118,10 @@ def run(
         if job is None:
             raise
         raise Interrupted("interrupted; the run can go on", hint=f"reg train --resume {job.id}") from exc
+    except Unreachable as exc:
+        if job is None:
+            raise
+        raise Unreachable(exc.message, hint=f"when the server is back: reg train --resume {job.id}") from exc
 
 
 @contextmanager

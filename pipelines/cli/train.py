@@ -78,6 +78,10 @@ def train(
             return
         if past is not None:
             resuming.check(past, explained.config)
+            if past.run.state == "running":
+                session.output.warn(
+                    f"run {past.run.id} counts as running still: of two processes that write it, one loses rows"
+                )
         session.output.notice(_in_short(explained, past))
         done = stage.run(
             backend,
