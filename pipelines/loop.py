@@ -116,7 +116,8 @@ class Loop:
         self.draws = torch.Generator().manual_seed(config.seed)
         self.step, self.epoch = 0, 0
         self.best: Best | None = None
-        self._saved_at = time.perf_counter()
+        self.earlier_seconds = 0.0  # of the parts before an interruption, up to the checkpoint
+        self._started = self._saved_at = time.perf_counter()
         self._parts: Mapping[str, Tensor] = {}
 
     def run(self) -> Best:
@@ -136,6 +137,7 @@ class Loop:
         return {
             "epoch": self.epoch,
             "step": self.step,
+            "seconds": self.earlier_seconds + time.perf_counter() - self._started,
             "items": len(self.train),
             "batch": self.batch,
             "network": self.network.state_dict(),
@@ -170,7 +172,7 @@ class Loop:
         self.draws.set_state(state["draws"])
         if self.team.rank < len(state["random"]):
             randomness.restore(state["random"][self.team.rank], self.device)
-        self.step, self.epoch = state["step"], state["epoch"]
+        self.step, self.epoch, self.earlier_seconds = state["step"], state["epoch"], state["seconds"]
         self.best = Best(**state["best"])
 
     def _one_epoch(self, epoch: int) -> None:

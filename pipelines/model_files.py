@@ -85,6 +85,8 @@ class Training(Fact):
     parameters: int
     device: str
     amp: str
+    resumed: int = 0
+    processes: int = 1
 
 
 class FileFact(Fact):
@@ -163,6 +165,8 @@ def write_model(
             parameters=trained.parameters,
             device=trained.device,
             amp=trained.amp,
+            resumed=trained.resumed,
+            processes=trained.processes,
         ),
         parity=parity,
         code=Code(commit=git_commit, dirty=git_dirty),

@@ -57,7 +57,8 @@ class Trained:
     """The network of the best epoch, on the CPU and in evaluation mode, and how it came about.
 
     `validation` holds the recipe's metrics at that epoch; `epochs` counts those that ran, before an interruption and after;
-    `items` are those trained on; `seconds` and `resumed` tell of the last start: the epoch it went on from, 0 for none.
+    `items` are those trained on; `seconds` adds up what led to the result; `resumed` is the epoch that the last part went on
+    from, 0 where there is one part only.
     """
 
     network: nn.Module
@@ -141,7 +142,7 @@ def fit(
         items=len(targets),
         validation_items=len(held_out.targets),
         validation=best.metrics,
-        seconds=time.perf_counter() - started,
+        seconds=loop.earlier_seconds + time.perf_counter() - started,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         device=device.type,
         amp=amp,

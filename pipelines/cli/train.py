@@ -146,10 +146,12 @@ def _yaml(value: Any) -> str:
 def _tell(session: Session, dataset: Version, done: stage.Result) -> None:
     file = done.file
     training, config = file.training, file.config
+    parts = f", went on from epoch {training.resumed}" if training.resumed else ""
+    together = f", {training.processes} processes" if training.processes > 1 else ""
     rows = [
         ("dataset", str(dataset)),
         ("recipe", f"{file.recipe}, seed {config['seed']}"),
-        ("training", f"{training.seconds:.1f} s, {training.epochs} epochs, best {training.best_epoch}"),
+        ("training", f"{training.seconds:.1f} s, {training.epochs} epochs, best {training.best_epoch}{parts}{together}"),
         ("validation", ", ".join(f"{key} {value:.4f}" for key, value in training.validation.items())),
         ("parameters", f"{training.parameters:,}"),
         (

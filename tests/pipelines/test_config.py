@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipelines.config import resolve
+from pipelines.config import flat, resolve
 from registry.errors import BadSettings
 
 ROOT = Path(__file__).parents[2]
@@ -128,3 +129,11 @@ def test_training_without_torch_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("pip install 'reg-lifecycle[cpu]'", "")
+
+
+def test_every_key_is_explained() -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / "docs" / "training.md").read_text(), flags=re.DOTALL)
+    explained = re.findall(r"`([^`]+)`", text)
+    words = {word for code in explained for word in re.findall(r"[a-z_]+", code)}
+    keys = {key for key in flat(resolve(task=TABLES)) if not key.startswith(("model.", "augment."))} - {"recipe"}
+    assert {key for key in keys if key.rpartition(".")[2] not in words} == set()

@@ -72,8 +72,10 @@ def test_it_ends_with_the_very_bits_of_one_that_was_not_interrupted(
 
 def test_the_epochs_before_and_after_are_counted_together(tmp_path: Path) -> None:
     interrupted(wines(), *QUICK, folder=tmp_path / "c", after=3)
-    trained = wines().fit(*QUICK, start=checkpoints.read(tmp_path / "c"))
+    state = {**checkpoints.read(tmp_path / "c"), "seconds": 1000.0}
+    trained = wines().fit(*QUICK, start=state)
     assert (trained.epochs, trained.resumed, trained.steps) == (4, 3, 4)
+    assert trained.seconds > 1000
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
