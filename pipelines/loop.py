@@ -154,8 +154,18 @@ class Loop:
         """Go on from a state.
 
         Raises:
-            BadData: it belongs to another training: other items, another network or optimiser.
+            BadData: it belongs to another training: other items, another network or optimiser; or another version of this
+                program wrote it.
         """
+        try:
+            self._restore(state)
+        except KeyError as exc:
+            raise BadData(
+                f"the checkpoint has no {exc}: another version of reg wrote it",
+                hint="go on with the version that began it, or begin anew: reg train --dataset mnist:latest",
+            ) from exc
+
+    def _restore(self, state: State) -> None:
         here, there = (len(self.train), self.batch), (state["items"], state["batch"])
         if here != there:
             raise BadData(
@@ -165,7 +175,7 @@ class Loop:
             self.network.load_state_dict(state["network"])
             self.average.restore(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError, KeyError) as exc:
+        except (RuntimeError, ValueError) as exc:
             raise BadData(f"the checkpoint is of another network: {' '.join(str(exc).split())}") from exc
         self.schedule.restore(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])

@@ -90,6 +90,14 @@ def test_a_checkpoint_of_other_items_is_refused(tmp_path: Path) -> None:
         wines().fit(*QUICK, "train_fraction=0.5", start=checkpoints.read(tmp_path / "c"))
 
 
+def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
+    interrupted(wines(), *QUICK, folder=tmp_path / "c", after=1)
+    state = checkpoints.read(tmp_path / "c")
+    del state["schedule"]
+    with pytest.raises(BadData, match="the checkpoint has no 'schedule': another version of reg wrote it"):
+        wines().fit(*QUICK, start=state)
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
