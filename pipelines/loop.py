@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from pipelines import randomness
 from pipelines.averaging import Average
+from pipelines.compiling import compiled
 from pipelines.config import TrainConfig
 from pipelines.histograms import Histogram
+from pipelines.optimizers import optimizer
 from pipelines.recipes import AnyRecipe
 from pipelines.schedules import Schedule
 from pipelines.team import Team
@@ -39,8 +41,6 @@ _HORIZON = 0.1  # share of the steps over which weights are averaged
 _EVALUATION_BATCH = 512
 _CHECKPOINT_SECONDS = 60  # of `checkpoint.every: auto`
 _WATCH_STEPS = 100  # between two histograms
-# Compiling takes a minute or so on a GPU; below, a training is over before it has won that back.
-_LONG_ENOUGH_TO_COMPILE = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +109,8 @@ class Loop:
         self.network = team.prepared(network, device)
         self.average = Average(network, horizon=_HORIZON * self.total)
         self._joined = team.joined(self.network, device)
-        self.model = self._compiled(self._joined)
-        self.optimizer = self._optimizer()
+        self.model = compiled(self._joined, config.compile, device=device, steps=self.total)
+        self.optimizer = optimizer(self.network, config)
         self.schedule = Schedule(config.schedule, total=self.total, per_epoch=self.steps_per_epoch)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
         self.draws = torch.Generator().manual_seed(config.seed)
@@ -178,7 +178,8 @@ class Loop:
         except (RuntimeError, ValueError) as exc:
             raise BadData(f"the checkpoint is of another network: {' '.join(str(exc).split())}") from exc
         self.schedule.restore(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where the first part computed without fp16, on another device perhaps
+            self.scaler.load_state_dict(state["scaler"])
         self.draws.set_state(state["draws"])
         if self.team.rank < len(state["random"]):
             randomness.restore(state["random"][self.team.rank], self.device)
@@ -313,22 +314,6 @@ class Loop:
         if self.device.type != "cuda":
             return {}
         return {"gpu/peak_memory_bytes": float(torch.cuda.max_memory_allocated(self.device))}
-
-    def _compiled(self, network: nn.Module) -> nn.Module:
-        wanted = self.config.compile
-        if wanted == "auto":
-            wanted = "on" if self.device.type == "cuda" and self.total >= _LONG_ENOUGH_TO_COMPILE else "off"
-        compiled: nn.Module = torch.compile(network) if wanted == "on" else network  # type: ignore[assignment]
-        return compiled
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        # Biases and normalisation have one dimension, and nothing to gain from being pulled to zero.
-        decayed = [parameter for parameter in self.network.parameters() if parameter.ndim > 1]
-        others = [parameter for parameter in self.network.parameters() if parameter.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        if self.config.optimizer == "sgd":
-            return torch.optim.SGD(groups, lr=self.config.lr, momentum=self.config.momentum)
-        return torch.optim.AdamW(groups, lr=self.config.lr)
 
     def _check_parts(self) -> None:
         parts = self.config.accumulate * self.team.size

@@ -190,9 +190,9 @@ def test_a_run_that_is_no_training_is_refused(life: Life) -> None:
         resuming.find(life.backend, push.url)
 
 
-def test_more_epochs_are_possible_and_ctrl_c_says_how_to_go_on(life: Life) -> None:
+def test_more_epochs_are_possible_in_two_processes_and_ctrl_c_says_how_to_go_on(life: Life) -> None:
     run, path = life.past.run.id, life.reg.folder / "longer.csv"
-    process = life.reg.start("train", "--resume", run, "--set", "epochs=2000", "--log", f"csv={path}")
+    process = life.reg.start("train", "--resume", run, "--set", "epochs=2000", "--log", f"csv={path}", "--nproc", "2")
     while process.poll() is None and last_step(path) < 150:
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)

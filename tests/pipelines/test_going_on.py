@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from training_problems import Given, digits, weights, wines
 
-from pipelines import checkpoints
+from pipelines import checkpoints, loop
 from registry.errors import BadData
 
 QUICK = ("epochs=4", "checkpoint.every=1")
@@ -88,6 +88,13 @@ def test_a_checkpoint_of_other_items_is_refused(tmp_path: Path) -> None:
     interrupted(wines(), *QUICK, folder=tmp_path / "c", after=1)
     with pytest.raises(BadData, match="the checkpoint trained on 107 items in batches of 64, here are 54 in 54"):
         wines().fit(*QUICK, "train_fraction=0.5", start=checkpoints.read(tmp_path / "c"))
+
+
+def test_a_long_training_has_a_checkpoint_now_and_then_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0)
+    saved: list[int] = []
+    wines().fit("epochs=3", save=lambda state, better: saved.append(state["epoch"]))
+    assert saved == [1, 2, 3]
 
 
 def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
