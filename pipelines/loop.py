@@ -11,7 +11,7 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -52,6 +52,14 @@ class Items:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def order(self, draws: torch.Generator) -> Tensor:
+        """An order for one epoch, int64 (n,): drawn on the CPU, the same for every device, and sent over once."""
+        return torch.randperm(len(self), generator=draws).to(self.inputs.device)
+
+    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Full batches of items in this order; what is left over at its end is not seen."""
+        return (self.take(index) for index in torch.split(order[: len(order) // size * size], size))
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Some items, on the device of the targets."""
@@ -219,19 +227,18 @@ class Loop:
     def _train_once(self, epoch: int) -> tuple[float, Mapping[str, float | Histogram]]:
         """The mean loss of an epoch, and what is to be logged at its last step."""
         self.network.train()
-        # Drawn on the CPU, the same on every device, and sent over once.
-        order = torch.randperm(len(self.train), generator=self.draws).to(self.train.inputs.device)
+        order = self.train.order(self.draws)
         # The items left over by the last full batch change with every epoch's order.
         total = torch.zeros((), device=self.device)
         since, seen = time.perf_counter(), 0
         values: dict[str, float | Histogram] = {}
-        for index in order[: self.steps_per_epoch * self.batch].reshape(self.steps_per_epoch, self.batch):
+        for inputs, targets in self.train.batches(order, self.batch):
             if values:
                 self.log(values, self.step)
                 values = {}
-            loss = self._optimise(index)
+            loss = self._optimise(inputs, targets)
             total += loss
-            seen += len(index)
+            seen += len(targets)
             if self.step % min(self.config.log_every, self.steps_per_epoch) == 0:
                 value = self.team.total(loss).item()
                 self._check_loss(value, epoch)
@@ -246,9 +253,9 @@ class Loop:
         self._check_loss(mean, epoch)
         return mean, values
 
-    def _optimise(self, index: Tensor) -> Tensor:
+    def _optimise(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """One step on one batch; this process's share of the batch's mean loss."""
-        inputs, targets = self.train.take(index)
+        whole = len(targets)
         # All of the batch in every process, so that what an item becomes does not depend on how many there are.
         inputs = self.team.mine(self.recipe.augment(inputs, self.config.augment, self.draws))
         targets = self.team.mine(targets)
@@ -262,7 +269,7 @@ class Loop:
             zip(inputs.tensor_split(self.config.accumulate), targets.tensor_split(self.config.accumulate), strict=True)
         )
         for number, (some, wanted) in enumerate(pieces, start=1):
-            share = len(wanted) / len(index)
+            share = len(wanted) / whole
             with self._alone() if number < len(pieces) else contextlib.nullcontext():
                 mean, named = self._loss(some, wanted)
                 # The team averages gradients, of which each is a share of the batch's already.

@@ -39,7 +39,6 @@ from registry.errors import BadSettings, DeviceUnavailable, EnvironmentProblem, 
 # Told a folder with a new checkpoint, which is gone afterwards, and whether its epoch was the best so far.
 Keep: TypeAlias = Callable[[Path, State, bool], None]
 
-_ARRAYS = ("inputs", "targets", "validation_inputs", "validation_targets")
 _PROGRESS_SECONDS = 0.1
 
 
@@ -139,14 +138,12 @@ class _Workers:
         context = multiprocessing.get_context("forkserver")
         with tempfile.TemporaryDirectory(prefix="reg-workers-") as place:
             folder = Path(place)
-            arrays = (*items, *(validation or ()))
-            for name, array in zip(_ARRAYS, arrays, strict=False):
-                np.save(folder / f"{name}.npy", array)
+            arrays = [_handed_over(array, folder / f"{n}.npy") for n, array in enumerate((*items, *(validation or ())))]
             pipes = [context.Pipe() for _ in range(self._size)]
             config = self._config.model_dump(mode="json")
             started = start_processes(  # type: ignore[no-untyped-call]
                 _work,
-                args=(self._size, folder, self._problem, config, start, [theirs for _, theirs in pipes]),
+                args=(self._size, folder, arrays, self._problem, config, start, [theirs for _, theirs in pipes]),
                 nprocs=self._size,
                 join=False,
                 start_method="forkserver",
@@ -225,6 +222,14 @@ class _Workers:
         return EnvironmentProblem(f"one of {self._size} training processes ended without a word", hint="reg doctor")
 
 
+def _handed_over(array: Any, path: Path) -> Any:
+    """An array in memory as a file, and what lies on disk already as it is."""
+    if not isinstance(array, np.ndarray):
+        return array
+    np.save(path, array)
+    return path
+
+
 def _end(processes: Sequence[Any]) -> None:
     for process in processes:
         if process.is_alive():
@@ -240,6 +245,7 @@ def _work(
     rank: int,
     size: int,
     folder: Path,
+    arrays: Sequence[Any],
     problem: Problem,
     values: Mapping[str, Any],
     start: Path | None,
@@ -253,7 +259,8 @@ def _work(
     # Of images with one channel, whose weights torch lays out in two ways that are the same; nobody can do anything about it.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
     try:
-        trained = _trained(rank, size, folder, problem, restore(values, origin="the configuration"), start, pipe)
+        config = restore(values, origin="the configuration")
+        trained = _trained(rank, size, folder, arrays, problem, config, start, pipe)
         if rank == 0:
             pipe.send(("done", {name: value for name, value in vars(trained).items() if name != "network"}))
     except KeyboardInterrupt:
@@ -271,12 +278,19 @@ def _work(
 
 
 def _trained(
-    rank: int, size: int, folder: Path, problem: Problem, config: TrainConfig, start: Path | None, pipe: Connection
+    rank: int,
+    size: int,
+    folder: Path,
+    arrays: Sequence[Any],
+    problem: Problem,
+    config: TrainConfig,
+    start: Path | None,
+    pipe: Connection,
 ) -> Trained:
     device = choose_device(config.device)
     if device.type == "cuda":
         torch.cuda.set_device(rank)
-    found = [np.load(path, mmap_mode="c") for name in _ARRAYS if (path := folder / f"{name}.npy").exists()]
+    found = [np.load(array, mmap_mode="c") if isinstance(array, Path) else array for array in arrays]
     said_at = 0.0
 
     def log(row: Mapping[str, Any], step: int) -> None:
