@@ -61,6 +61,8 @@ def train(
     show_config: bool,
 ) -> None:
     """Train a model on a dataset version and log it: weights, ONNX graph with preprocessing, model.yaml."""
+    if (reference is None) == (resume is None):
+        raise UsageError("one of --dataset and --resume says what to train on", hint="reg train --dataset mnist:latest")
     by = provenance.read(environment=os.environ, folder=Path.cwd())
     asked = (*assignments, *(["watch=true"] if watch else []))
     with session.reading() if show_config else session.writing() as backend:
@@ -103,11 +105,9 @@ def _subject(
     backend: Backend, reference: Reference | None, resume: str | None, name: str | None
 ) -> tuple[Past | None, Version]:
     """The run to go on with, if any, and the dataset."""
-    if (reference is None) == (resume is None):
-        raise UsageError("one of --dataset and --resume says what to train on", hint="reg train --dataset mnist:latest")
-    if resume is None:
-        assert reference is not None
+    if reference is not None:
         return None, backend.resolve(reference, type="dataset")
+    assert resume is not None
     past = resuming.find(backend, resume)
     if name not in (None, past.output):
         raise UsageError(f"run {past.run.id} makes a version of '{past.output}', not of '{name}'", hint="leave --name out")
