@@ -15,6 +15,7 @@ import numpy as np
 import wandb
 from wandb.plot.custom_chart import CustomChart
 
+from pipelines.histograms import Histogram
 from registry.backend import Backend, Run
 from registry.backend_drafts import Hashed
 from registry.records import Version
@@ -59,8 +60,13 @@ class Job:
         """Record the version as an input without looking at its files."""
         self._run.use(version)
 
-    def log(self, values: Mapping[str, float], step: int | None = None) -> None:
-        self._run.log(values, step=step)
+    @property
+    def first_step(self) -> int:
+        """The step that the run goes on at: 0, or after the last one that the server has of a resumed run."""
+        return self._run.first_step
+
+    def log(self, values: Mapping[str, float | Histogram], step: int | None = None) -> None:
+        self._run.log({key: _shown(value) for key, value in values.items()}, step=step)
 
     def summarise(self, values: Mapping[str, Any]) -> None:
         """Set the run's headline values."""
@@ -92,10 +98,13 @@ class Job:
             references=references,
         )
 
-    def make_folder(self, name: str, folder: Path, *, type: str, metadata: Mapping[str, Any] | None = None) -> Version:
+    def make_folder(
+        self, name: str, folder: Path, *, type: str, aliases: Sequence[str] = (), metadata: Mapping[str, Any] | None = None
+    ) -> Version:
         """Log every file of a folder as an output."""
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        return self.make(name, type=type, files=[(str(p.relative_to(folder)), p) for p in paths], metadata=metadata)
+        files = [(str(path.relative_to(folder)), path) for path in paths]
+        return self.make(name, type=type, files=files, aliases=aliases, metadata=metadata)
 
     # Pictures
 
@@ -167,10 +176,20 @@ def open_job(
     name: str | None = None,
     config: Mapping[str, Any] | None = None,
     writers: Literal["one", "several"] = "one",
+    resume: str | None = None,
 ) -> Iterator[Job]:
-    """Open the run of a stage; it is marked failed when the block raises. `writers`: see `registry.backend.Backend.run`."""
-    with backend.run(job_type=job_type, name=name, config=config, writers=writers) as run:
+    """Open the run of a stage, or with `resume` go on with the run of this id; it is marked failed when the block raises.
+
+    `writers`: see `registry.backend.Backend.run`.
+    """
+    with backend.run(job_type=job_type, name=name, config=config, writers=writers, resume=resume) as run:
         yield Job(backend=backend, run=run)
+
+
+def _shown(value: float | Histogram) -> Any:
+    if isinstance(value, Histogram):
+        return wandb.Histogram(np_histogram=(np.array(value.counts), np.array(value.edges)))
+    return value
 
 
 def _cell(value: Any) -> Any:

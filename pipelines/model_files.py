@@ -89,6 +89,8 @@ class Training(Fact):
     parameters: int
     device: str
     amp: str
+    resumed: int = 0
+    processes: int = 1
 
 
 class FileFact(Fact):
@@ -201,6 +203,8 @@ def write_model(
             parameters=trained.parameters,
             device=trained.device,
             amp=trained.amp,
+            resumed=trained.resumed,
+            processes=trained.processes,
         ),
         parity=parity,
         card=card,

@@ -62,6 +62,7 @@ class Session:
     output: str
     why_cpu: str | None
     _ort: Any
+    _binding: Any = None
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Score one batch.
@@ -79,11 +80,21 @@ class Session:
             found = f"{batch.dtype}{list(batch.shape)}"
             raise BadData(f"{self.model.name} takes {self.input} as {self.dtype}[{sizes}], the items are {found}")
         try:
-            (scores,) = self._ort.run([self.output], {self.input: batch})
+            scores = self._scores(batch)
         except Exception as exc:
             place = f"{self.runtime.provider} ({self.runtime.device_name})"
             raise EnvironmentProblem(f"{self.model.name} failed on {place} at {len(batch)} items: {_first_line(exc)}") from exc
         return np.asarray(scores, dtype=np.float32)
+
+    def _scores(self, batch: NDArray[Any]) -> Any:
+        if self._binding is None:
+            return self._ort.run([self.output], {self.input: batch})[0]
+        # The output stays on the device until it is asked for: the fastest way that ONNX Runtime has for host arrays.
+        contiguous = np.ascontiguousarray(batch)  # its memory is read during the run
+        self._binding.bind_cpu_input(self.input, contiguous)
+        self._binding.bind_output(self.output, self.runtime.device)
+        self._ort.run_with_iobinding(self._binding)
+        return self._binding.copy_outputs_to_cpu()[0]
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
         if len(shape) != len(self.shape):
@@ -233,6 +244,8 @@ def _session(raw: Any, model: Path, runtime: Runtime, *, why_cpu: str | None) ->
         output=_output(raw, model),
         why_cpu=why_cpu,
         _ort=raw,
+        # On the CPU there is nothing to carry over, and `run` is as fast.
+        _binding=raw.io_binding() if runtime.device == "cuda" else None,
     )
 
 

@@ -285,6 +285,16 @@ class Backend:
                 for run in self._api.runs(f"{self.entity}/{self.project}", filters=wanted, order="-created_at", lazy=False)
             ]
 
+    def find_run(self, id: str) -> RunFact:
+        """A run of the project.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        with _translated(f"look up the run '{id}'", hint="reg ls --type checkpoint"):
+            self._api.flush()  # type: ignore[no-untyped-call]  # the SDK remembers a run, and its state changes
+            return _run(self._api.run(f"{self.entity}/{self.project}/{id}"))
+
     # Sweeps
 
     def new_sweep(self, config: Mapping[str, Any]) -> Sweep:
@@ -338,6 +348,11 @@ class Backend:
                 artifact.aliases.append(alias)
                 artifact.save()
 
+    def delete(self, version: Version) -> None:
+        """Remove a version with its aliases; its bytes go when nothing else holds them."""
+        with _translated(f"delete '{version}'"):
+            self._artifact(version).delete(delete_aliases=True)
+
     @contextmanager
     def run(
         self,
@@ -346,12 +361,14 @@ class Backend:
         name: str | None = None,
         config: Mapping[str, Any] | None = None,
         writers: Literal["one", "several"] = "one",
+        resume: str | None = None,
     ) -> Iterator[Run]:
         """One W&B run for the time of the block: finished, or failed when the block raises.
 
         Args:
             writers: `several` lets another process write to the same run meanwhile (the SDK's shared mode): what this one sends
                 is merged into the run instead of replacing what it holds, and the files about the machine are the other's.
+            resume: the id of a run to go on with, which must be there; None begins a new one.
         Raises:
             Unreachable: the server went away while the run was being written.
         """
@@ -362,6 +379,8 @@ class Backend:
                 job_type=job_type,
                 name=name,
                 config=dict(config or {}),
+                id=resume,
+                resume="must" if resume is not None else None,
                 reinit="create_new",
                 settings=_settings(writers),
             )
@@ -431,6 +450,11 @@ class Run:
             state="running",
             url=self.url,
         )
+
+    @property
+    def first_step(self) -> int:
+        """The step after the last one that the server had when the run was opened; 0 for a new run."""
+        return int(self.sdk.starting_step)
 
     def use(self, version: Version) -> None:
         """Record the version as an input of this run."""

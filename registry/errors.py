@@ -19,9 +19,10 @@ A gate that says "no" is not an error: it is a value (`registry.records.Outcome`
     │   ├── MissingDependency     7
     │   ├── DeviceUnavailable     7
     │   └── ParityFailed          7
-    └── RemoteProblem             8   the W&B server did not do its part
-        ├── Unreachable           8
-        └── Unauthorised          8
+    ├── RemoteProblem             8   the W&B server did not do its part
+    │   ├── Unreachable           8
+    │   └── Unauthorised          8
+    └── Interrupted             130   by Ctrl-C, in work that can go on
 """
 
 from __future__ import annotations
@@ -121,3 +122,9 @@ class Unreachable(RemoteProblem):
 
 class Unauthorised(RemoteProblem):
     """The server does not accept the key, or the key may not do this."""
+
+
+class Interrupted(RegError):
+    """The person pressed Ctrl-C, and the hint says how to go on."""
+
+    exit_code = 130

@@ -4,56 +4,163 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
+import yaml
 
+from pipelines import config_files, resuming, trial
 from pipelines import dataset as dataset_stage
 from pipelines import train as stage
-from pipelines import trial
-from pipelines.config import resolve
+from pipelines.config import Explained, explain
+from pipelines.resuming import Past
 from registry import provenance
+from registry.backend import Backend
 from registry.card import Words
 from registry.cli.card import card_option
 from registry.cli.looking import version_data
 from registry.cli.output import table
 from registry.cli.params import FILE, REFERENCE, Session, session
+from registry.errors import UsageError
+from registry.records import Version
 from registry.references import Reference
 
 
-@click.command(epilog="Examples: reg train --dataset mnist:latest · reg train --dataset iris:v2 --set epochs=20 --set seed=1")
-@click.option("--dataset", "reference", type=REFERENCE, required=True, help="Dataset version to train on.")
-@click.option("--name", default="model", show_default=True, help="Collection that the model becomes a version of.")
+@click.command(
+    epilog="Examples: reg train --dataset mnist:latest · reg train --dataset iris:v2 --set epochs=20 --set seed=1 · "
+    "reg train --dataset mnist --config train.yaml --mode quick --show-config · reg train --resume 1a2b3c4d"
+)
+@click.option("--dataset", "reference", type=REFERENCE, help="Dataset version to train on.")
+@click.option("--name", help="Collection that the model becomes a version of (default: model).")
 @click.option(
     "--recipe", metavar="NAME", help="Built-in recipe, or FILE.py:NAME for your own (default: the one for the dataset's task)."
 )
 @card_option
-@click.option("--config", "config_file", type=FILE, help="YAML file with the configuration.")
+@click.option("--config", "config_file", type=FILE, help="YAML file with the configuration, perhaps in modes.")
+@click.option("--mode", metavar="NAME", help="Mode of the configuration file (default: its own choice, or 'base').")
 @click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="One value of the configuration; repeatable.")
+@click.option("--watch", is_flag=True, help="Log histograms of weights and gradients: --set watch=true.")
+@click.option(
+    "--log",
+    "log",
+    metavar="KIND[=PLACE]",
+    multiple=True,
+    help="Write the metrics beside W&B too: csv, tensorboard or mlflow; repeatable.",
+)
+@click.option("--nproc", type=click.IntRange(min=1), help="Processes that train together, one for each GPU (default: 1).")
+@click.option("--resume", metavar="RUN", help="Go on with an interrupted run: its id, path or address.")
+@click.option("--show-config", is_flag=True, help="Show each value and where it comes from, and train nothing.")
 @session
 def train(
     session: Session,
-    reference: Reference,
-    name: str,
+    reference: Reference | None,
+    name: str | None,
     recipe: str | None,
     words: Words | None,
     config_file: Path | None,
+    mode: str | None,
     assignments: tuple[str, ...],
+    watch: bool,
+    log: tuple[str, ...],
+    nproc: int | None,
+    resume: str | None,
+    show_config: bool,
 ) -> None:
     """Train a model on a dataset version and log it: weights, ONNX graph with preprocessing, model.yaml."""
+    if (reference is None) == (resume is None):
+        raise UsageError("one of --dataset and --resume says what to train on", hint="reg train --dataset mnist:latest")
     by = provenance.read(environment=os.environ, folder=Path.cwd())
-    with trial.stoppable(os.environ), session.writing() as backend:
-        version = backend.resolve(reference, type="dataset")
-        task = dataset_stage.description(backend, version).task
-        given = (*assignments, *trial.parameters(os.environ))
-        config = resolve(task=task, recipe=recipe, file=config_file, assignments=given)
-        done = stage.run(backend, version, config, name=name, by=by, progress=session.output.progress, card=words)
+    asked = (*assignments, *(["watch=true"] if watch else []), *trial.parameters(os.environ))
+    with trial.stoppable(os.environ), session.reading() if show_config else session.writing() as backend:
+        past, version = _subject(backend, reference, resume, name)
+        explained = explain(
+            task=dataset_stage.description(backend, version).task,
+            recipe=recipe,
+            file=config_file,
+            mode=mode,
+            assignments=asked,
+            base=config_files.flat(past.config.model_dump(mode="json"), origin=f"run {past.run.id}") if past else None,
+        )
+        if show_config:
+            _show(session, explained)
+            return
+        if past is not None:
+            resuming.check(past, explained.config)
+            if past.run.state == "running":
+                session.output.warn(
+                    f"run {past.run.id} counts as running still: of two processes that write it, one loses rows"
+                )
+        session.output.notice(_in_short(explained, past))
+        done = stage.run(
+            backend,
+            version,
+            explained.config,
+            name=past.output if past else name or "model",
+            by=by,
+            progress=session.output.progress,
+            card=words,
+            mode=explained.mode or (past.mode if past else None),
+            log=log or (past.loggers if past else ()),
+            processes=nproc or (past.processes if past else 1),
+            past=past,
+            tell=session.output.notice,
+        )
+    _tell(session, version, done)
+
+
+def _subject(
+    backend: Backend, reference: Reference | None, resume: str | None, name: str | None
+) -> tuple[Past | None, Version]:
+    """The run to go on with, if any, and the dataset."""
+    if reference is not None:
+        return None, backend.resolve(reference, type="dataset")
+    assert resume is not None
+    past = resuming.find(backend, resume)
+    if name not in (None, past.output):
+        raise UsageError(f"run {past.run.id} makes a version of '{past.output}', not of '{name}'", hint="leave --name out")
+    return past, past.dataset
+
+
+def _show(session: Session, explained: Explained) -> None:
+    rows = list(explained.rows())
+    data = {
+        "config": explained.config.model_dump(mode="json"),
+        "mode": explained.mode,
+        "from": {key: origin for key, _, origin in rows},
+    }
+    written = [(key, _yaml(value), origin) for key, value, origin in rows]
+    session.output.result(data, table(("key", "value", "from"), written))
+
+
+def _in_short(explained: Explained, past: Past | None) -> str:
+    if past is not None:
+        at = (
+            f"epoch {past.checkpoint.metadata['epoch']}, step {past.step}"
+            if past.checkpoint
+            else "the beginning: no checkpoint"
+        )
+        earlier = f"run {past.run.id}"
+        changed = [f"{key}: {_yaml(value)}" for key, value, origin in explained.rows() if origin != earlier]
+        return f"run {past.run.id} goes on from {at}" + (f"; {', '.join(changed)}" if changed else "")
+    given = [f"{key}: {_yaml(value)} ({origin})" for key, value, origin in explained.rows() if key in explained.origins]
+    return f"recipe {explained.config.recipe}" + (f"; {', '.join(given)}" if given else ", all values as usual")
+
+
+def _yaml(value: Any) -> str:
+    return str(yaml.safe_dump(value, default_flow_style=True)).split("\n")[0]
+
+
+def _tell(session: Session, dataset: Version, done: stage.Result) -> None:
     file = done.file
+    training, config = file.training, file.config
+    parts = f", went on from epoch {training.resumed}" if training.resumed else ""
+    together = f", {training.processes} processes" if training.processes > 1 else ""
     rows = [
-        ("dataset", str(version)),
-        ("recipe", f"{file.recipe}, seed {config.seed}"),
-        ("training", f"{file.training.seconds:.1f} s, {file.training.epochs} epochs, best {file.training.best_epoch}"),
-        ("validation", ", ".join(f"{key} {value:.4f}" for key, value in file.training.validation.items())),
-        ("parameters", f"{file.training.parameters:,}"),
+        ("dataset", str(dataset)),
+        ("recipe", f"{file.recipe}, seed {config['seed']}"),
+        ("training", f"{training.seconds:.1f} s, {training.epochs} epochs, best {training.best_epoch}{parts}{together}"),
+        ("validation", ", ".join(f"{key} {value:.4f}" for key, value in training.validation.items())),
+        ("parameters", f"{training.parameters:,}"),
         (
             "parity",
             f"ONNX against torch: at most {file.parity.max_abs:.2g} apart, {file.parity.flips} flips in {file.parity.items}",

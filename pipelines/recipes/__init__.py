@@ -128,7 +128,8 @@ class Recipe(Protocol[ModelOptions, AugmentOptions]):
     Attributes:
         name: what `--recipe` calls it.
         task: the task it solves; a dataset of another task is refused; ANY_CLASSIFICATION solves each `…-classification`.
-        defaults: values of `pipelines.config.TrainConfig` that suit it, at least `batch_size`, `lr` and `weight_decay`.
+        defaults: values of `pipelines.config.TrainConfig` that suit it, by dotted key, at least `batch_size`, `lr` and
+            `weight_decay`.
         steps: optimiser steps that usually suffice; with `epochs: auto` the number of epochs follows from it.
         scores: what the network's output is, as `model.yaml` says it.
         model_options, augment_options: the settings it takes, as pydantic models with a default for each field.
@@ -162,8 +163,8 @@ class Recipe(Protocol[ModelOptions, AugmentOptions]):
         """A varied batch of the same shape and dtype; `generator` is on the CPU and the only source of chance."""
         ...
 
-    def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of a batch, a scalar to differentiate."""
+    def loss(self, scores: Tensor, targets: Tensor) -> Tensor | Mapping[str, Tensor]:
+        """The mean loss of a batch, a scalar to differentiate; or its parts by name, which are added up and logged each."""
         ...
 
     def metrics(self, scores: Tensor, targets: Tensor) -> Mapping[str, float]:

@@ -60,14 +60,16 @@ def moved(parts: tuple[Tensor, ...], options: ImageAugmentOptions, generator: Ge
     shift = min(height, width) // 14 if options.shift is None else options.shift
     if shift == 0 and not options.mirror:
         return parts
-    rows, columns = torch.arange(height).expand(n, -1), torch.arange(width).expand(n, -1)
+    # Only what is drawn goes over to the device: the places of all pixels would keep a GPU waiting at every step.
+    device = parts[0].device
+    rows, columns = (torch.arange(side, device=device).expand(n, -1) for side in (height, width))
     if shift:
-        drawn = torch.randint(-shift, shift + 1, (2, n, 1), generator=generator)
+        drawn = torch.randint(-shift, shift + 1, (2, n, 1), generator=generator).to(device, non_blocking=True)
         rows, columns = (rows + drawn[0]).clamp(0, height - 1), (columns + drawn[1]).clamp(0, width - 1)
     if options.mirror:
-        mirrored = torch.rand((n, 1), generator=generator) < 0.5
+        mirrored = torch.rand((n, 1), generator=generator).to(device, non_blocking=True) < 0.5
         columns = torch.where(mirrored, width - 1 - columns, columns)
-    pixels = (rows[:, :, None] * width + columns[:, None, :]).reshape(n, -1).to(parts[0].device, non_blocking=True)
+    pixels = (rows[:, :, None] * width + columns[:, None, :]).reshape(n, -1)
     flats = [part.reshape(n, height * width, -1) for part in parts]
     found = [flat.gather(1, pixels[:, :, None].expand(-1, -1, flat.shape[2])) for flat in flats]
     return tuple(some.reshape(part.shape) for some, part in zip(found, parts, strict=True))

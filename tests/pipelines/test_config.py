@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipelines.config import resolve
+from pipelines.config import flat, resolve
 from registry.errors import BadSettings
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +79,7 @@ def test_a_mistake_names_the_flag_the_key_and_the_way_out(assignment: str, messa
 def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
     file = tmp_path / "train.yaml"
     file.write_text("model: {width: wide}\n")
-    with pytest.raises(BadSettings, match=r"train\.yaml: model\.width is 'wide': input should be a valid integer"):
+    with pytest.raises(BadSettings, match=r"train\.yaml:1: model\.width is 'wide': input should be a valid integer"):
         resolve(task=IMAGES, file=file)
 
 
@@ -128,3 +129,11 @@ def test_training_without_torch_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("pip install 'reg-lifecycle[cpu]'", "")
+
+
+def test_every_key_is_explained() -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / "docs" / "training.md").read_text(), flags=re.DOTALL)
+    explained = re.findall(r"`([^`]+)`", text)
+    words = {word for code in explained for word in re.findall(r"[a-z_]+", code)}
+    keys = {key for key in flat(resolve(task=TABLES)) if not key.startswith(("model.", "augment."))} - {"recipe"}
+    assert {key for key in keys if key.rpartition(".")[2] not in words} == set()

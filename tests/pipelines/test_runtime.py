@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -54,6 +55,15 @@ def test_scores_are_those_of_the_graph(model: Path) -> None:
     expected = facts.images[:50].reshape(50, -1).astype(np.float64) @ facts.weights + facts.bias
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
     assert scores.dtype == np.float32
+
+
+def test_bound_inputs_and_outputs_give_the_same_bits(model: Path) -> None:
+    """What a CUDA session does, on the CPU: only the device that the output is bound to differs."""
+    plain = open_session(model, device="cpu", threads=1)
+    bound = dataclasses.replace(plain, _binding=plain._ort.io_binding())
+    images = digits().images
+    for batch in (images[:50], images[50:57], images[:100:2]):
+        np.testing.assert_array_equal(bound.run(batch), plain.run(batch))
 
 
 def test_cuda_is_given_or_refused_but_never_replaced(model: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from training_problems import Given, digits, weights, wines
 
 from pipelines.config import TrainConfig
 from pipelines.recipes import Problem
-from pipelines.training import choose_device, fit, one_cycle, split
+from pipelines.schedules import one_cycle
+from pipelines.training import Arrays, choose_device, fit, split
 from registry.errors import BadData, BadSettings, DeviceUnavailable
 
 QUICK = ("epochs=3", "model.width=4", "train_fraction=0.3")
@@ -228,3 +231,72 @@ def test_epochs_follow_from_the_recipes_number_of_steps() -> None:
     with pytest.raises(KeyboardInterrupt):
         fit(problem, config, inputs=wines().inputs, targets=wines().targets, log=lambda values, step: None, on_progress=first)
     assert planned == [100]  # 53 items are one batch, and 100 epochs the most that `auto` takes
+
+
+def test_the_datasets_own_validation_items_are_validated_on_and_all_others_trained_on() -> None:
+    given = digits()
+    trained = given.fit("epochs=2", "model.width=4", validation=Arrays(given.test_inputs, given.test_targets))
+    assert (trained.items, trained.validation_items) == (len(given.targets), len(given.test_targets))
+    with torch.inference_mode():
+        predicted = trained.network(torch.tensor(given.test_inputs)).argmax(dim=1).numpy()
+    assert float((predicted == given.test_targets).mean()) == trained.validation["accuracy"]
+
+
+def test_the_parts_of_a_loss_are_logged_and_add_up() -> None:
+    logged = Logged()
+    wines().fit("recipe=odd_recipes:TWO_PARTS", "epochs=3", "log_every=1", log=logged)
+    parts = [logged.series(f"train/loss/{name}") for name in ("fit", "size")]
+    assert np.sum(parts, axis=0) == pytest.approx(logged.series("train/loss"), rel=1e-6)
+    assert len(parts[0]) == 3
+
+
+def test_the_learning_rates_of_the_schedule_are_those_of_the_optimiser() -> None:
+    logged = Logged()
+    wines().fit("epochs=4", "log_every=1", "schedule.name=step", "schedule.every=2", "lr=0.1", log=logged)
+    assert logged.series("train/lr") == pytest.approx([0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(
+    "settings", [("clip=1e-12", "optimizer=sgd"), ("optimizer=sgd", "lr=1e-12")], ids=["clipped to nothing", "no rate"]
+)
+def test_clipped_gradients_move_nothing(settings: tuple[str, ...]) -> None:
+    kept, moved = (weights(wines().fit("epochs=3", "weight_decay=0", *more)) for more in (settings, ("optimizer=sgd",)))
+    torch.manual_seed(0)
+    started = wines().fit("epochs=1", "optimizer=sgd", "lr=1e-30", "weight_decay=0")
+    for name, tensor in started.network.state_dict().items():
+        assert np.frombuffer(kept[name], dtype=tensor.numpy().dtype) == pytest.approx(tensor.numpy().ravel(), abs=1e-6), name
+    assert kept != moved
+
+
+def test_the_optimiser_is_the_one_that_is_asked_for() -> None:
+    one, other, third = (
+        weights(wines().fit("epochs=3", *more)) for more in ((), ("optimizer=sgd",), ("optimizer=sgd", "momentum=0.0"))
+    )
+    assert one != other != third
+
+
+def test_a_gain_that_is_too_small_counts_as_none() -> None:
+    assert wines().fit("epochs=30", "patience=3", "min_delta=100").epochs == 4
+
+
+def test_watching_logs_histograms_of_weights_and_gradients() -> None:
+    logged = Logged()
+    trained = digits().fit("epochs=13", "model.width=4", "patience=null", "watch=true", log=logged)
+    rows = [(step, values) for step, values in logged.rows if any("/head.weight" in key for key in values)]
+    assert [step for step, _ in rows] == [100]
+    found: Any = rows[0][1]
+    names = {name for name, _ in trained.network.named_parameters()}
+    assert {key for key in found if key.startswith(("weights/", "gradients/"))} == {
+        f"{what}/{name}" for what in ("weights", "gradients") for name in names
+    }
+    for name, parameter in trained.network.named_parameters():
+        assert sum(found[f"weights/{name}"].counts) == parameter.numel()
+        assert list(found[f"gradients/{name}"].edges) == sorted(found[f"gradients/{name}"].edges)
+
+
+def test_python_and_numpy_draw_for_the_caller_as_if_nothing_had_happened() -> None:
+    random.seed(5)
+    np.random.seed(5)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    wines().fit("epochs=1", "recipe=odd_recipes:GAMBLER")
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
