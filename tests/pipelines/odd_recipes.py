@@ -11,10 +11,10 @@ import numpy as np
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pipelines.recipes import Problem
+from pipelines.recipes import NoOptions, Problem
 from pipelines.recipes.image_classification import ConvNetOptions, ImageClassification
 from pipelines.recipes.images import ImageAugmentOptions
-from pipelines.recipes.tabular_classification import NoOptions, TabularClassification
+from pipelines.recipes.tabular_classification import TabularClassification
 
 
 class _Gambler(TabularClassification):
