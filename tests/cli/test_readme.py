@@ -45,6 +45,12 @@ def test_every_other_command_of_the_readme_is_run_elsewhere() -> None:
         "export WANDB_BASE_URL=https://wandb.example.org",
         "export WANDB_ENTITY=my-team WANDB_PROJECT=my-project",
         "reg serve",
+        "reg train --dataset mnist:latest --config train.yaml --mode quick",  # test_long_runs
+        "reg train --resume 8ez7t9e0",
+        "reg sweep sweep.yaml --dataset mnist:latest --agents 2",  # pipelines/test_sweep
+        "reg exec --use mnist:latest=data/ --out model=out/ -- python train.py",  # test_own_code
+        "reg model push model.onnx --dataset mnist:latest --scale 1/255",
+        "reg show model:v3 --card",
         "reg status",
         "reg history production",
         "reg why production",
