@@ -14,7 +14,7 @@ from registry.server.store.console import ConsoleLine
 from registry.server.store.overview import VersionRow
 from registry.server.store.pages import Page
 from registry.server.store.run_files import RunFile
-from registry.server.ui import charts, formats
+from registry.server.ui import charts, formats, media
 from registry.server.ui.charts import Point, Series
 from registry.server.ui.projects import the_project
 from registry.server.ui.visit import Listing, Redirect, Visit
@@ -29,7 +29,10 @@ _CONSOLE_LINES = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Everything about one run; `console` is the end of what it printed, `charts` are its numeric metrics."""
+    """Everything about one run; `console` is the end of what it printed, `charts` are its numeric metrics.
+
+    `pictures` and `tables` are for eyes: the twin in JSON has none, its summary says where they are.
+    """
 
     entity: str
     project: str
@@ -56,6 +59,8 @@ class Run:
     summary: dict[str, Any]
     history_rows: int
     charts: Listing[Series]
+    pictures: Sequence[media.Picture]
+    tables: Sequence[media.Table]
     console_lines: int
     console: Sequence[ConsoleLine]
     files: Listing[RunFile]
@@ -65,6 +70,8 @@ def run(visit: Visit, entity: str, project: str, name: str) -> Run:
     connection = visit.context.connection
     the_project(visit, entity, project)
     found = runs.the_run(connection, entity, project, name)
+    summary = formats.parsed(found.summary)
+    seen = media.Media(visit.context, found, {} if visit.query.get("format") == "json" else summary)
     return Run(
         entity=entity,
         project=project,
@@ -92,9 +99,11 @@ def run(visit: Visit, entity: str, project: str, name: str) -> Run:
             "outputs", lambda after, first: overview.versions_of_run(connection, "logged", found.id, after=after, first=first)
         ),
         config=_config(found.config),
-        summary={key: value for key, value in formats.parsed(found.summary).items() if not key.startswith("_")},
+        summary={key: value for key, value in summary.items() if not key.startswith("_")},
         history_rows=found.history_lines,
         charts=visit.listing("charts", lambda after, first: _charts(visit, found, int(after), first), size=_CHARTS),
+        pictures=seen.pictures,
+        tables=seen.tables,
         console_lines=found.console_lines,
         console=console.tail(connection, found.id, count=_CONSOLE_LINES),
         files=visit.listing("files", lambda after, first: run_files.listing(connection, found.id, after=after, first=first)),
