@@ -222,7 +222,7 @@ def test_the_sdk_makes_users_and_teams_and_invites(api: wandb.Api, desk: Desk) -
     made = api.create_user("finn@x.org")
     assert (made.username, made.email, made.admin) == ("finn", "finn@x.org", False)
     team = api.create_team("finns")
-    assert [(one.username, one.account_type) for one in team.members] == [("local", "MEMBER")]
+    assert [(one.username, one.account_type) for one in team.members] == [("local", "USER")]
     assert (team.invite("finn@x.org"), team.invite("finn"), team.invite("nobody-here")) == (True, False, False)
     team.load(force=True)
     assert [one.username for one in team.members] == ["local", "finn"]
@@ -249,6 +249,45 @@ def test_the_sdk_gives_and_takes_registry_roles(api: wandb.Api, desk: Desk) -> N
     assert [(one.team.name, one.role) for one in registry.team_members()] == [("ginas", "admin")]
     registry.remove_members(gina, ginas)
     assert ([one.user.username for one in registry.user_members()], registry.team_members()) == (["local"], [])
+
+
+def test_whoever_an_instance_admin_adds_to_a_registry_joins_its_organisation(api: wandb.Api, desk: Desk) -> None:
+    desk("POST", "/organizations", {"name": "guests"}).raise_for_status()
+    key = desk.user("ivy", organization="local")
+    registry = api.registry("model", organization="guests")
+    ivy = api.user("ivy")
+    assert ivy is not None
+    registry.add_members(ivy)
+    assert [(one.user.username, one.role) for one in registry.user_members()] == [("local", "admin"), ("ivy", "viewer")]
+    assert desk("GET", "/organizations/guests/members").json()["members"][-1] == {
+        "username": "ivy",
+        "name": "ivy",
+        "role": "viewer",
+    }
+    theirs = wandb.Api({"base_url": desk.server.url}, api_key=key)
+    assert theirs.registry("model", organization="guests").full_name == "wandb-registry-model"
+    registry.remove_members(ivy)
+    registry.remove_members(ivy)  # who has left already is no error
+    assert [one.user.username for one in registry.user_members()] == ["local"]
+
+
+def test_the_admin_of_a_registry_adds_nobody_from_outside_its_organisation(sdk: Path, desk: Desk, plain: str) -> None:
+    desk("POST", "/organizations", {"name": "away"}).raise_for_status()
+    desk.user("jan", organization="away")
+    theirs = wandb.Api({"base_url": desk.server.url}, api_key=plain)
+    registry = theirs.registry("model", organization="local")
+    number = wandb.Api({"base_url": desk.server.url}, api_key=desk.server.key).user("jan")
+    assert number is not None
+    with pytest.raises(Exception, match="does not belong to the organisation"):
+        registry.add_members(number.id)
+
+
+def test_a_team_is_made_in_the_one_organisation_whose_admin_the_user_is(sdk: Path, desk: Desk) -> None:
+    desk("POST", "/organizations", {"name": "own"}).raise_for_status()
+    key = desk.user("kim", organization="own", admin=True)
+    desk("PUT", "/organizations/own/members/kim", {"role": "admin"}).raise_for_status()
+    wandb.Api({"base_url": desk.server.url}, api_key=key).create_team("kims")
+    assert {one["name"]: one["organization"] for one in desk("GET", "/teams").json()["teams"]}["kims"] == "own"
 
 
 @since("0.30")

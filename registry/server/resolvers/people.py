@@ -214,8 +214,10 @@ def user_keys(person: people.Person, info: Info) -> dict[str, Any]:
 
 @user.field("teams")
 def user_teams(person: people.Person, info: Info) -> dict[str, Any]:
+    """With the user's own entity first, as W&B lists them; a service account's own is its team."""
     context = info.context
-    found = members.teams_of(context.connection, person.id)
+    own = people.entity_by_id(context.connection, person.entity_id)
+    found = [own, *(team for team in members.teams_of(context.connection, person.id) if team.id != own.id)]
     return _edges([team for team in found if _may_name(context, team)])
 
 
@@ -273,7 +275,10 @@ def entity_members(parent: people.Entity, info: Info) -> list[Member]:
         return []
     if parent.kind == "organization" and parent.organization_id is not None:
         return members.of_organization(context.connection, parent.organization_id)
-    return members.of_team(context.connection, parent.id) if parent.kind == "team" else []
+    if parent.kind == "team":
+        return members.of_team(context.connection, parent.id)
+    owner = _owner_of(context, parent)
+    return [] if owner is None else [members.alone(owner)]
 
 
 @member.field("id")
@@ -283,7 +288,7 @@ def member_id(person: Member, info: Info) -> str:
 
 @member.field("accountType")
 def account_type(person: Member, info: Info) -> str:
-    return "SERVICE" if person.service else "MEMBER"
+    return "SERVICE" if person.service else "USER"
 
 
 @organization.field("id")
@@ -374,13 +379,11 @@ def _owner_of(context: Context, found: people.Entity) -> people.Person | None:
 
 
 def _governed(context: Context) -> people.Organization:
-    """The organisation that a team is made in: the one where the user is an admin, or the home's own for an instance admin."""
+    """The organisation that a team is made in: the one where the user is an admin; else the home's own for an instance admin."""
     context.access.allow()
-    if context.access.admin:
+    governed = members.organizations_of(context.connection, context.user.id, role="admin")
+    if len(governed) != 1 and context.access.admin:
         return organizations.the_organization(context.connection, people.LOCAL_ORGANIZATION)
-    theirs = members.organizations_of(context.connection, context.user.id)
-    entities = {one.id: people.org_entity(context.connection, one.id) for one in theirs}
-    governed = [one for one in theirs if context.access.entity_level(entities[one.id].id) == Level.ADMIN]
     if len(governed) != 1:
         raise Unauthorised(
             f"{context.user.username} is admin of {len(governed)} organisations; a team is made by the admin of one",
