@@ -135,6 +135,29 @@ def create_user(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     return {"user": made}
 
 
+@mutation.field("updateUser")
+def update_user(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    """The team in which a user's runs begin that name no entity: a setting of W&B's pages.
+
+    https://docs.wandb.ai/platform/app/settings-page/user-settings
+    """
+    context = info.context
+    context.access.allow()
+    number = ids.decode("User", input["id"]) if input.get("id") else context.user.id
+    if number != context.user.id:
+        context.access.require_admin("change other users")
+    changed = people.person(context.connection, number)
+    if changed is None or changed.deleted_at is not None:
+        raise NotFound("no user has this id")
+    if input.get("default_entity"):
+        theirs = [people.entity_by_id(context.connection, changed.entity_id), *members.teams_of(context.connection, number)]
+        chosen = next((one for one in theirs if one.name == input["default_entity"]), None)
+        if chosen is None:
+            raise NotFound(f"'{changed.username}' is in no team '{input['default_entity'][:80]}'")
+        people.set_default(context.connection, number, chosen)
+    return {"user": people.person(context.connection, number)}
+
+
 @mutation.field("createInvite")
 def create_invite(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context = info.context
@@ -379,7 +402,7 @@ def _owner_of(context: Context, found: people.Entity) -> people.Person | None:
 
 
 def _governed(context: Context) -> people.Organization:
-    """The organisation that a team is made in: the one where the user is an admin; else the home's own for an instance admin."""
+    """Where a team is made: in the one organisation whose admin the user is; else in the home's own, by an instance admin."""
     context.access.allow()
     governed = members.organizations_of(context.connection, context.user.id, role="admin")
     if len(governed) != 1 and context.access.admin:

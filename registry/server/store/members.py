@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from registry.errors import Conflict, NotFound
@@ -29,6 +29,8 @@ from registry.server.tables import (
     team_members,
     users,
 )
+
+_NO_DEFAULT_TEAM = update(users).values(default_team_id=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,7 @@ def leave_organization(connection: Connection, organization_id: int, user: Perso
     inside = select(entities.c.id).where(entities.c.organization_id == organization_id)
     within = select(projects.c.id).where(projects.c.entity_id.in_(inside))
     connection.execute(delete(team_members).where(team_members.c.user_id == user.id, team_members.c.team_id.in_(inside)))
+    connection.execute(_NO_DEFAULT_TEAM.where(users.c.id == user.id, users.c.default_team_id.in_(inside)))
     connection.execute(delete(project_users).where(project_users.c.user_id == user.id, project_users.c.project_id.in_(within)))
     _take(
         connection,
@@ -153,6 +156,7 @@ def leave_team(connection: Connection, team: Entity, user: Person) -> None:
         NotFound: the user is not in it.
     """
     _take(connection, team_members, {"team_id": team.id, "user_id": user.id}, user.username, team.name)
+    connection.execute(_NO_DEFAULT_TEAM.where(users.c.id == user.id, users.c.default_team_id == team.id))
 
 
 def bring(connection: Connection, registry: Project, user: Person) -> None:
