@@ -311,12 +311,15 @@ def lena(desk: Desk, team: str) -> str:
 
 def _default(desk: Desk, key: str, chosen: str | None = None) -> str:
     """The default entity of a key's owner, after they chose one if they did; or why they could not."""
-    choose = "mutation M($entity: String) { updateUser(input: {defaultEntity: $entity}) { user { entity } } }"
-    body = {"query": choose if chosen else "{ viewer { entity } }", "variables": {"entity": chosen}}
+    told = "entity defaultEntity { name }"
+    choose = f"mutation M($entity: String) {{ updateUser(input: {{defaultEntity: $entity}}) {{ user {{ {told} }} }} }}"
+    body = {"query": choose if chosen else f"{{ viewer {{ {told} }} }}", "variables": {"entity": chosen}}
     answer = httpx.post(f"{desk.server.url}/graphql", json=body, auth=("api", key), trust_env=False).json()
     if "errors" in answer:
         return str(answer["errors"][0]["message"])
-    return str((answer["data"].get("viewer") or answer["data"]["updateUser"]["user"])["entity"])
+    user = answer["data"].get("viewer") or answer["data"]["updateUser"]["user"]
+    assert user["defaultEntity"] == {"name": user["entity"]}
+    return str(user["entity"])
 
 
 def test_a_users_runs_begin_in_the_default_team_that_they_chose(sdk: Path, desk: Desk, team: str, lena: str) -> None:

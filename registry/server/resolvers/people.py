@@ -235,6 +235,18 @@ def user_keys(person: people.Person, info: Info) -> dict[str, Any]:
     return _edges([{"id": ids.encode("ApiKey", key.id), "name": key.prefix, "description": key.description} for key in found])
 
 
+@user.field("userEntity")
+def user_entity(person: people.Person, info: Info) -> people.Entity | None:
+    found = people.entity_by_id(info.context.connection, person.entity_id)
+    return found if _may_name(info.context, found) else None
+
+
+@user.field("defaultEntity")
+def default_entity(person: people.Person, info: Info) -> people.Entity | None:
+    found = people.entity(info.context.connection, person.entity)
+    return found if found is not None and _may_name(info.context, found) else None
+
+
 @user.field("teams")
 def user_teams(person: people.Person, info: Info) -> dict[str, Any]:
     """With the user's own entity first, as W&B lists them; a service account's own is its team."""
