@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from wandb.errors import CommError
 from tests.wire.conftest import Server, running, since
 
 _REGISTRIES = "/organizations/local/registries"
+_NUMBERS = count(1)
 
 
 class Desk:
@@ -222,7 +224,7 @@ def test_the_sdk_makes_users_and_teams_and_invites(api: wandb.Api, desk: Desk) -
     made = api.create_user("finn@x.org")
     assert (made.username, made.email, made.admin) == ("finn", "finn@x.org", False)
     team = api.create_team("finns")
-    assert [(one.username, one.account_type) for one in team.members] == [("local", "MEMBER")]
+    assert [(one.username, one.account_type) for one in team.members] == [("local", "USER")]
     assert (team.invite("finn@x.org"), team.invite("finn"), team.invite("nobody-here")) == (True, False, False)
     team.load(force=True)
     assert [one.username for one in team.members] == ["local", "finn"]
@@ -249,6 +251,97 @@ def test_the_sdk_gives_and_takes_registry_roles(api: wandb.Api, desk: Desk) -> N
     assert [(one.team.name, one.role) for one in registry.team_members()] == [("ginas", "admin")]
     registry.remove_members(gina, ginas)
     assert ([one.user.username for one in registry.user_members()], registry.team_members()) == (["local"], [])
+
+
+def test_whoever_an_instance_admin_adds_to_a_registry_joins_its_organisation(api: wandb.Api, desk: Desk) -> None:
+    desk("POST", "/organizations", {"name": "guests"}).raise_for_status()
+    key = desk.user("ivy", organization="local")
+    registry = api.registry("model", organization="guests")
+    ivy = api.user("ivy")
+    assert ivy is not None
+    registry.add_members(ivy)
+    assert [(one.user.username, one.role) for one in registry.user_members()] == [("local", "admin"), ("ivy", "viewer")]
+    assert desk("GET", "/organizations/guests/members").json()["members"][-1] == {
+        "username": "ivy",
+        "name": "ivy",
+        "role": "viewer",
+    }
+    theirs = wandb.Api({"base_url": desk.server.url}, api_key=key)
+    assert theirs.registry("model", organization="guests").full_name == "wandb-registry-model"
+    registry.remove_members(ivy)
+    registry.remove_members(ivy)  # who has left already is no error
+    assert [one.user.username for one in registry.user_members()] == ["local"]
+
+
+def test_the_admin_of_a_registry_adds_nobody_from_outside_its_organisation(sdk: Path, desk: Desk, plain: str) -> None:
+    desk("POST", "/organizations", {"name": "away"}).raise_for_status()
+    desk.user("jan", organization="away")
+    theirs = wandb.Api({"base_url": desk.server.url}, api_key=plain)
+    registry = theirs.registry("model", organization="local")
+    jan = wandb.Api({"base_url": desk.server.url}, api_key=desk.server.key).user("jan")
+    assert jan is not None
+    with pytest.raises(Exception, match="does not belong to the organisation"):
+        registry.add_members(jan.id)
+
+
+def test_a_team_is_made_in_the_one_organisation_whose_admin_the_user_is(sdk: Path, desk: Desk) -> None:
+    desk("POST", "/organizations", {"name": "own"}).raise_for_status()
+    key = desk.user("kim", organization="own", admin=True)
+    desk("PUT", "/organizations/own/members/kim", {"role": "admin"}).raise_for_status()
+    wandb.Api({"base_url": desk.server.url}, api_key=key).create_team("kims")
+    assert {one["name"]: one["organization"] for one in desk("GET", "/teams").json()["teams"]}["kims"] == "own"
+
+
+@pytest.fixture
+def team(desk: Desk) -> str:
+    """A team of an organisation of its own, `<team>-firm`."""
+    name = f"team-{next(_NUMBERS)}"
+    desk("POST", "/organizations", {"name": f"{name}-firm"}).raise_for_status()
+    desk("POST", "/teams", {"name": name, "organization": f"{name}-firm"}).raise_for_status()
+    return name
+
+
+@pytest.fixture
+def lena(desk: Desk, team: str) -> str:
+    """The key of `<team>-lena`, who is in the team."""
+    key = desk.user(f"{team}-lena", organization=f"{team}-firm")
+    desk("PUT", f"/teams/{team}/members/{team}-lena", {"role": "member"}).raise_for_status()
+    return key
+
+
+def _default(desk: Desk, key: str, chosen: str | None = None) -> str:
+    """The default entity of a key's owner, after they chose one if they did; or why they could not."""
+    told = "entity defaultEntity { name }"
+    choose = f"mutation M($entity: String) {{ updateUser(input: {{defaultEntity: $entity}}) {{ user {{ {told} }} }} }}"
+    body = {"query": choose if chosen else f"{{ viewer {{ {told} }} }}", "variables": {"entity": chosen}}
+    answer = httpx.post(f"{desk.server.url}/graphql", json=body, auth=("api", key), trust_env=False).json()
+    if "errors" in answer:
+        return str(answer["errors"][0]["message"])
+    user = answer["data"].get("viewer") or answer["data"]["updateUser"]["user"]
+    assert user["defaultEntity"] == {"name": user["entity"]}
+    return str(user["entity"])
+
+
+def test_a_users_runs_begin_in_the_default_team_that_they_chose(sdk: Path, desk: Desk, team: str, lena: str) -> None:
+    assert (_default(desk, lena), _default(desk, lena, team)) == (f"{team}-lena", team)
+    theirs = wandb.Api({"base_url": desk.server.url}, api_key=lena)
+    assert (theirs.default_entity, theirs.viewer.username) == (team, f"{team}-lena")
+    assert theirs.create_run(project="p").entity == team
+    assert _default(desk, lena, f"{team}-lena") == f"{team}-lena"
+
+
+@pytest.mark.parametrize("entity", ["local", "local-org", "{}-firm-org", "nowhere"])
+def test_only_a_team_that_the_user_is_in_can_be_their_default(desk: Desk, team: str, lena: str, entity: str) -> None:
+    chosen = entity.format(team)
+    assert _default(desk, lena, chosen).startswith(f"'{team}-lena' is in no team '{chosen}'")
+    assert _default(desk, lena) == f"{team}-lena"
+
+
+@pytest.mark.parametrize("path", ["/teams/{0}/members/{0}-lena", "/organizations/{0}-firm/members/{0}-lena", "/teams/{0}"])
+def test_who_left_their_default_team_begins_in_their_own_entity_again(desk: Desk, team: str, lena: str, path: str) -> None:
+    assert _default(desk, lena, team) == team
+    desk("DELETE", path.format(team)).raise_for_status()
+    assert _default(desk, lena) == f"{team}-lena"
 
 
 @since("0.30")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +77,13 @@ def test_a_collection_keeps_its_type(sdk: Path, run: wandb.Run, name: str) -> No
     log(run, name, {"file": "A"})
     with pytest.raises(ValueError, match="dataset"):
         log(run, name, {"file": "B"}, type="model")
+
+
+def test_a_file_names_the_place_of_its_bytes_as_wandb_does(sdk: Path, run: wandb.Run, name: str) -> None:
+    md5 = hashlib.md5(b"A").hexdigest()
+    log(run, name, {"file": "A"})
+    (file,) = find(f"{name}:latest").files()
+    assert re.fullmatch(rf"wandb_artifacts/\d+/{md5}", file.storage_path)
 
 
 def test_references_keep_their_address_and_the_local_file_is_fetched(sdk: Path, run: wandb.Run, name: str) -> None:

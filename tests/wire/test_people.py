@@ -13,7 +13,12 @@ from tests.wire.conftest import Server
 def test_the_viewer_is_the_local_user(sdk: Path) -> None:
     api = wandb.Api()
     assert (api.default_entity, api.viewer.username, api.viewer.email) == ("local", "local", "local@localhost")
-    assert api.viewer.teams == []
+
+
+def test_a_users_own_entity_is_a_team_of_one(sdk: Path) -> None:
+    api = wandb.Api()
+    assert api.viewer.teams[0] == "local"
+    assert [repr(one) for one in api.team("local").members] == ["<Member local (USER)>"]
 
 
 @pytest.mark.parametrize("key", ["0" * 40, "local-" + "1" * 40])

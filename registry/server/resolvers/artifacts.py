@@ -337,7 +337,7 @@ def _file(context: Context, parent: Artifact, entry: Entry) -> dict[str, Any]:
         "url": link,
         "direct_url": link,
         "size_bytes": entry.size or 0,
-        "storage_path": entry.md5,
+        "storage_path": None if entry.md5 is None else f"wandb_artifacts/{parent.id}/{entry.md5}",
         "mimetype": mimetypes.guess_type(entry.path)[0],
         "updated_at": parent.updated_at,
         "digest": entry.digest,

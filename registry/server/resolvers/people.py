@@ -135,6 +135,29 @@ def create_user(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     return {"user": made}
 
 
+@mutation.field("updateUser")
+def update_user(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    """The team in which a user's runs begin that name no entity: a setting of W&B's pages.
+
+    https://docs.wandb.ai/platform/app/settings-page/user-settings
+    """
+    context = info.context
+    context.access.allow()
+    number = ids.decode("User", input["id"]) if input.get("id") else context.user.id
+    if number != context.user.id:
+        context.access.require_admin("change other users")
+    changed = people.person(context.connection, number)
+    if changed is None or changed.deleted_at is not None:
+        raise NotFound("no user has this id")
+    if input.get("default_entity"):
+        theirs = [people.entity_by_id(context.connection, changed.entity_id), *members.teams_of(context.connection, number)]
+        chosen = next((one for one in theirs if one.name == input["default_entity"]), None)
+        if chosen is None:
+            raise NotFound(f"'{changed.username}' is in no team '{input['default_entity'][:80]}'")
+        people.set_default(context.connection, number, chosen)
+    return {"user": people.person(context.connection, number)}
+
+
 @mutation.field("createInvite")
 def create_invite(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context = info.context
@@ -212,10 +235,24 @@ def user_keys(person: people.Person, info: Info) -> dict[str, Any]:
     return _edges([{"id": ids.encode("ApiKey", key.id), "name": key.prefix, "description": key.description} for key in found])
 
 
+@user.field("userEntity")
+def user_entity(person: people.Person, info: Info) -> people.Entity | None:
+    found = people.entity_by_id(info.context.connection, person.entity_id)
+    return found if _may_name(info.context, found) else None
+
+
+@user.field("defaultEntity")
+def default_entity(person: people.Person, info: Info) -> people.Entity | None:
+    found = people.entity(info.context.connection, person.entity)
+    return found if found is not None and _may_name(info.context, found) else None
+
+
 @user.field("teams")
 def user_teams(person: people.Person, info: Info) -> dict[str, Any]:
+    """With the user's own entity first, as W&B lists them; a service account's own is its team."""
     context = info.context
-    found = members.teams_of(context.connection, person.id)
+    own = people.entity_by_id(context.connection, person.entity_id)
+    found = [own, *(team for team in members.teams_of(context.connection, person.id) if team.id != own.id)]
     return _edges([team for team in found if _may_name(context, team)])
 
 
@@ -273,7 +310,10 @@ def entity_members(parent: people.Entity, info: Info) -> list[Member]:
         return []
     if parent.kind == "organization" and parent.organization_id is not None:
         return members.of_organization(context.connection, parent.organization_id)
-    return members.of_team(context.connection, parent.id) if parent.kind == "team" else []
+    if parent.kind == "team":
+        return members.of_team(context.connection, parent.id)
+    owner = _owner_of(context, parent)
+    return [] if owner is None else [members.alone(owner)]
 
 
 @member.field("id")
@@ -283,7 +323,7 @@ def member_id(person: Member, info: Info) -> str:
 
 @member.field("accountType")
 def account_type(person: Member, info: Info) -> str:
-    return "SERVICE" if person.service else "MEMBER"
+    return "SERVICE" if person.service else "USER"
 
 
 @organization.field("id")
@@ -374,13 +414,11 @@ def _owner_of(context: Context, found: people.Entity) -> people.Person | None:
 
 
 def _governed(context: Context) -> people.Organization:
-    """The organisation that a team is made in: the one where the user is an admin, or the home's own for an instance admin."""
+    """Where a team is made: in the one organisation whose admin the user is; else in the home's own, by an instance admin."""
     context.access.allow()
-    if context.access.admin:
+    governed = members.organizations_of(context.connection, context.user.id, role="admin")
+    if len(governed) != 1 and context.access.admin:
         return organizations.the_organization(context.connection, people.LOCAL_ORGANIZATION)
-    theirs = members.organizations_of(context.connection, context.user.id)
-    entities = {one.id: people.org_entity(context.connection, one.id) for one in theirs}
-    governed = [one for one in theirs if context.access.entity_level(entities[one.id].id) == Level.ADMIN]
     if len(governed) != 1:
         raise Unauthorised(
             f"{context.user.username} is admin of {len(governed)} organisations; a team is made by the admin of one",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from ariadne import MutationType, ObjectType, SchemaBindable
@@ -70,10 +71,12 @@ def delete_model(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 
 @mutation.field("createProjectMembers")
 def add_members(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-    """As viewers, like W&B; who is there already keeps their role."""
+    """As viewers, like W&B; who is there already keeps their role. Whom an instance admin adds joins the organisation too."""
     context = info.context
     registry = _governed(context, input)
     for person in _people(context, input.get("user_ids")):
+        if context.access.admin:
+            members.bring(context.connection, registry, person)
         members.join_registry(context.connection, registry, person, None)
     for team in _teams(context, input.get("team_ids")):
         members.team_join_registry(context.connection, registry, team, None)
@@ -82,12 +85,15 @@ def add_members(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 
 @mutation.field("deleteProjectMembers")
 def remove_members(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    """Who has left already is no error, like W&B."""
     context = info.context
     registry = _governed(context, input)
     for person in _people(context, input.get("user_ids")):
-        members.leave_registry(context.connection, registry, person)
+        with suppress(NotFound):
+            members.leave_registry(context.connection, registry, person)
     for team in _teams(context, input.get("team_ids")):
-        members.team_leave_registry(context.connection, registry, team)
+        with suppress(NotFound):
+            members.team_leave_registry(context.connection, registry, team)
     return {"success": True}
 
 

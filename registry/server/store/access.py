@@ -16,6 +16,7 @@ from registry.server.context import User
 from registry.server.tables import (
     artifacts,
     collections,
+    default_entity,
     entities,
     entries,
     memberships,
@@ -49,9 +50,7 @@ def of(connection: Connection, user: User) -> Access:
 def of_author(connection: Connection, user_id: int) -> Access | None:
     """The same by the id that a store function is handed; None when there is no such user."""
     query = select(users.c.id, users.c.username, users.c.admin, users.c.entity_id, entities.c.name.label("entity"))
-    row = connection.execute(
-        query.join(entities, entities.c.id == users.c.entity_id).where(users.c.id == user_id)
-    ).one_or_none()
+    row = connection.execute(query.join(entities, default_entity).where(users.c.id == user_id)).one_or_none()
     return None if row is None else of(connection, User(**row._mapping))
 
 

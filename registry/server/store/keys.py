@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from registry.errors import BadData, Conflict, NotFound
 from registry.server.context import User, now
-from registry.server.tables import api_keys, entities, users
+from registry.server.tables import api_keys, default_entity, entities, users
 
 _BYTES = 20  # 40 hex digits: the shortest key the SDK accepts
 # What passes a header, a shell's quotes and a netrc file unharmed.
@@ -29,7 +29,7 @@ _SHOWN = 8
 _OWNER = (
     select(users.c.id, users.c.username, users.c.admin, users.c.entity_id, entities.c.name.label("entity"))
     .join(api_keys, api_keys.c.user_id == users.c.id)
-    .join(entities, entities.c.id == users.c.entity_id)
+    .join(entities, default_entity)
     .where(users.c.deleted_at.is_(None))
 )
 _OWNER_BY_HASH = _OWNER.where(api_keys.c.hash == bindparam("hash"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from registry.errors import Conflict, NotFound
@@ -29,6 +29,8 @@ from registry.server.tables import (
     team_members,
     users,
 )
+
+_NO_DEFAULT_TEAM = update(users).values(default_team_id=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,12 @@ def of_team(connection: Connection, team_id: int) -> list[Member]:
     return _members(connection, team_members, team_members.c.team_id == team_id)
 
 
+def alone(owner: Person) -> Member:
+    """Whom a user's own entity has: the user."""
+    names = ("id", "username", "name", "email", "admin", "service")
+    return Member(**{name: getattr(owner, name) for name in names}, role="admin")
+
+
 def of_registry(connection: Connection, project_id: int) -> list[Member]:
     """Users with a role of their own in a registry; others may have one through a team or as the organisation's admins."""
     return _members(connection, project_users, project_users.c.project_id == project_id)
@@ -78,14 +86,16 @@ def teams_of_registry(connection: Connection, project_id: int) -> list[TeamMembe
     ]
 
 
-def organizations_of(connection: Connection, user_id: int) -> list[Organization]:
-    """The organisations that a user belongs to, oldest first."""
+def organizations_of(connection: Connection, user_id: int, *, role: str | None = None) -> list[Organization]:
+    """The organisations that a user belongs to, or those in which they have this role; oldest first."""
     query = (
         select(organizations)
         .join(organization_members, organization_members.c.organization_id == organizations.c.id)
         .where(organization_members.c.user_id == user_id)
         .order_by(organizations.c.id)
     )
+    if role is not None:
+        query = query.where(organization_members.c.role == role)
     return [Organization(**row._mapping) for row in connection.execute(query)]
 
 
@@ -122,6 +132,7 @@ def leave_organization(connection: Connection, organization_id: int, user: Perso
     inside = select(entities.c.id).where(entities.c.organization_id == organization_id)
     within = select(projects.c.id).where(projects.c.entity_id.in_(inside))
     connection.execute(delete(team_members).where(team_members.c.user_id == user.id, team_members.c.team_id.in_(inside)))
+    connection.execute(_NO_DEFAULT_TEAM.where(users.c.id == user.id, users.c.default_team_id.in_(inside)))
     connection.execute(delete(project_users).where(project_users.c.user_id == user.id, project_users.c.project_id.in_(within)))
     _take(
         connection,
@@ -145,6 +156,15 @@ def leave_team(connection: Connection, team: Entity, user: Person) -> None:
         NotFound: the user is not in it.
     """
     _take(connection, team_members, {"team_id": team.id, "user_id": user.id}, user.username, team.name)
+    connection.execute(_NO_DEFAULT_TEAM.where(users.c.id == user.id, users.c.default_team_id == team.id))
+
+
+def bring(connection: Connection, registry: Project, user: Person) -> None:
+    """Make a user a viewer of the registry's organisation, unless they are in it already."""
+    organization_id = people.entity_by_id(connection, registry.entity_id).organization_id
+    assert organization_id is not None
+    if organization_id not in {organization.id for organization in organizations_of(connection, user.id)}:
+        join_organization(connection, organization_id, user.id, "viewer")
 
 
 def join_registry(connection: Connection, registry: Project, user: Person, role: str | None) -> None:

@@ -23,6 +23,7 @@ from registry.server.store import keys
 from registry.server.store.pages import Page, page
 from registry.server.tables import (
     api_keys,
+    default_entity,
     entities,
     organization_members,
     organizations,
@@ -235,6 +236,13 @@ def search(connection: Connection, words: str | None) -> list[Person]:
     return [Person(**row._mapping) for row in connection.execute(query)]
 
 
+def set_default(connection: Connection, user_id: int, chosen: Entity) -> None:
+    """Begin the paths of a user who names no entity with a team of theirs, or with their own entity again."""
+    connection.execute(
+        update(users).where(users.c.id == user_id).values(default_team_id=chosen.id if chosen.kind == "team" else None)
+    )
+
+
 def owner_of(connection: Connection, entity_id: int) -> Person | None:
     """The user whose own entity this is."""
     row = connection.execute(_people().where(users.c.entity_id == entity_id, ~users.c.service)).one_or_none()
@@ -344,7 +352,7 @@ def _people() -> Select[Any]:
         users.c.deleted_at,
         users.c.entity_id,
         entities.c.name.label("entity"),
-    ).join(entities, entities.c.id == users.c.entity_id)
+    ).join(entities, default_entity)
 
 
 def the_entity(connection: Connection, name: str) -> Entity:

@@ -34,7 +34,7 @@ from registry.server.tables.artifacts import (
 from registry.server.tables.columns import metadata
 from registry.server.tables.lineage import loggings, usages
 from registry.server.tables.multiparts import digests, multiparts, parts
-from registry.server.tables.people import api_keys, entities, organizations, projects, users
+from registry.server.tables.people import api_keys, default_entity, entities, organizations, projects, users
 from registry.server.tables.runs import (
     alerts,
     console,
@@ -62,6 +62,7 @@ __all__ = [
     "collections",
     "console",
     "contested",
+    "default_entity",
     "digests",
     "entities",
     "entries",

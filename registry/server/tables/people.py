@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Table, Text, UniqueConstraint
+from sqlalchemy import Boolean, Column, Table, Text, UniqueConstraint, func
 
 from registry.server.tables.columns import key, metadata, to
 
@@ -27,10 +27,14 @@ users = Table(
     Column("email", Text, nullable=False),
     Column("admin", Boolean, nullable=False, default=False),
     to("entities", "entity_id"),
+    to("entities", "default_team_id", nullable=True, cascade=False),  # begins their paths in place of their own entity
     Column("created_at", Text, nullable=False),
     Column("deleted_at", Text),  # a removed user stays the author of what they made
     Column("service", Boolean, nullable=False, default=False),  # a team's machine, not a person
 )
+
+# The entity that begins the paths of a user who names none.
+default_entity = func.coalesce(users.c.default_team_id, users.c.entity_id) == entities.c.id
 
 api_keys = Table(
     "api_keys",
