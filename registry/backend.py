@@ -1,55 +1,39 @@
 """The one door to the `wandb` SDK: runs, versions, links and aliases go out and come in here, as our own facts.
 
 One code path for every server: the unmodified SDK, told by its own environment variables where to go. Every exception of
-the SDK becomes one of `registry.errors` at this door. The SDK's word for "there is none" is a `ValueError` made on the
-client after the server answered null; everything else (403, 5xx, no answer) is a failed question. The difference decides
-whether a baseline is *provably absent*, so it is kept apart here, and `holder` does not even trust a null: it proves absence
-by listing.
+the SDK becomes one of `registry.errors` at this door (`registry.backend_errors`), which keeps "there is none" apart from a
+question that failed: the difference decides whether a baseline is *provably absent*. `holder` does not even trust a null: it
+proves absence by listing.
 """
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import requests
 import wandb
-from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from registry import backend_sweeps
 from registry.backend_drafts import Draft, Hashed, stored_files
+from registry.backend_errors import is_absent, translated
+from registry.backend_facts import Collection, collection_of, run_of, version_of
 from registry.backend_references import check_links, gather, has_links
 from registry.collector import no_collection
 from registry.copying import arriving, copy_folder
 from registry.embedded import EmbeddedServer
 from registry.embedded_disk import Closed, deliver, worth_it
-from registry.errors import BadReference, Conflict, NotFound, RegError, RemoteProblem, Unauthorised, Unreachable, UsageError
+from registry.errors import BadReference, Conflict, NotFound, RemoteProblem, Unauthorised, Unreachable
 from registry.records import RunFact, Target, Version
-from registry.references import REGISTRY_PREFIX, Digest, Reference
+from registry.references import REGISTRY_PREFIX, Reference
 from registry.settings import Settings
 from registry.sweeps import Sweep, Trial, trials
 
 # Artifact types that the SDK logs for itself, as the storage of something else.
 MADE_BY_THE_SDK = frozenset({"job", "code", "run_table", "wandb-history"})
-_ALGORITHMS = {"MANIFEST_MD5": "md5", "MANIFEST_XXH128": "xxh128"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Collection:
-    """A collection as a list shows it. `aliases` maps each alias to the number of its version here."""
-
-    path: str
-    name: str
-    type: str
-    versions: int
-    aliases: Mapping[str, int]
-    updated_at: str
 
 
 class Backend:
@@ -62,7 +46,7 @@ class Backend:
     def __init__(self, *, settings: Settings, embedded: EmbeddedServer | None) -> None:
         self.settings = settings
         self._embedded = embedded
-        with _translated("reach the W&B server"):
+        with translated("reach the W&B server"):
             wandb.teardown()  # forget settings that an earlier connection in this process left behind
             self._api = wandb.Api(timeout=30)
             entity = settings.entity or self._api.default_entity
@@ -93,7 +77,7 @@ class Backend:
     @property
     def user(self) -> str:
         """The user whose key this is, by the server's word."""
-        with _translated("ask whose key this is"):
+        with translated("ask whose key this is"):
             return str(self._api.viewer.username)
 
     # Looking
@@ -108,8 +92,8 @@ class Backend:
         if reference.digest is not None:
             version = self._by_digest(reference)
         else:
-            with _translated(f"look up '{reference}'", hint=self._hint_for_missing(reference)):
-                version = _version(self._api.artifact(self._path(reference)))
+            with translated(f"look up '{reference}'", hint=self._hint_for_missing(reference)):
+                version = version_of(self._api.artifact(self._path(reference)))
         if type is not None and version.type != type:
             raise BadReference(f"'{reference}' is a {version.type}, a {type} was expected", hint=f"reg ls --type {type}")
         return version
@@ -121,7 +105,7 @@ class Backend:
             NotFound: the registry does not exist.
             RemoteProblem: the question could not be answered; never None in that case.
         """
-        with _translated(f"read the alias '{target}'"):
+        with translated(f"read the alias '{target}'"):
             search = self._api.registries(filter={"name": target.registry})
             if next(iter(search), None) is None:
                 raise NotFound(
@@ -131,13 +115,13 @@ class Backend:
             collection = next((c for c in found if c.name == target.collection), None)
             if collection is None or target.alias not in set(collection.aliases):
                 return None
-            return _version(self._api.artifact(str(target.reference)))
+            return version_of(self._api.artifact(str(target.reference)))
 
     def versions(self, reference: Reference) -> list[Version]:
         """All versions of a collection, newest first."""
         type = self.resolve(reference.at("latest")).type
-        with _translated(f"list the versions of '{reference.path}'"):
-            return [_version(a) for a in self._api.artifacts(type_name=type, name=self._path(reference, tag=False))]
+        with translated(f"list the versions of '{reference.path}'"):
+            return [version_of(a) for a in self._api.artifacts(type_name=type, name=self._path(reference, tag=False))]
 
     def collections(self, type: str | None = None) -> list[Collection]:
         """The collections of the project.
@@ -145,25 +129,25 @@ class Backend:
         Args:
             type: only those of this artifact type; None means all but what the SDK logs for itself.
         """
-        with _translated(f"list the collections of {self.entity}/{self.project}"):
+        with translated(f"list the collections of {self.entity}/{self.project}"):
             try:
                 types = list(self._api.artifact_types(project=f"{self.entity}/{self.project}"))
             except Exception as exc:
-                if _is_absent(exc):  # a project exists from its first run on; before that it is simply empty
+                if is_absent(exc):  # a project exists from its first run on; before that it is simply empty
                     return []
                 raise
             wanted = [t for t in types if (t.name not in MADE_BY_THE_SDK if type is None else t.name == type)]
-            return [_collection(c) for kind in wanted for c in kind.collections()]
+            return [collection_of(c) for kind in wanted for c in kind.collections()]
 
     def registries(self, name: str | None = None) -> list[Collection]:
         """The collections of all registries of the organisation, or of the one of this name."""
-        with _translated("list the registries"):
+        with translated("list the registries"):
             found = self._api.registries(filter={"name": name} if name is not None else None)
-            return [_collection(c) for registry in found for c in registry.collections()]
+            return [collection_of(c) for registry in found for c in registry.collections()]
 
     def files(self, version: Version) -> dict[str, int | None]:
         """Names and sizes (bytes; None for a reference of unknown size) of what the version holds."""
-        with _translated(f"list the files of '{version}'"):
+        with translated(f"list the files of '{version}'"):
             return {name: entry.size for name, entry in sorted(self._artifact(version).manifest.entries.items())}
 
     def read_file(self, version: Version, name: str) -> bytes:
@@ -172,7 +156,7 @@ class Backend:
         Raises:
             NotFound: the version has no such file.
         """
-        with _translated(f"read '{name}' of '{version}'"), tempfile.TemporaryDirectory() as folder:
+        with translated(f"read '{name}' of '{version}'"), tempfile.TemporaryDirectory() as folder:
             artifact = self._artifact(version)
             if name not in artifact.manifest.entries:
                 raise NotFound(f"'{version}' holds no file '{name}'", hint=f"reg show {version.reference}")
@@ -188,7 +172,7 @@ class Backend:
         folder = self.settings.home / "downloads" / version.digest.algorithm / version.digest.hex
         if not folder.is_dir():
             self._arrive(version, folder)
-        with _translated(f"check what '{version}' refers to"):
+        with translated(f"check what '{version}' refers to"):
             check_links(folder, version=str(version))
         return folder
 
@@ -227,7 +211,7 @@ class Backend:
         Args:
             links: where the folder will be, if it may hold links to what the version refers to, which are verified there.
         """
-        with _translated(f"download '{version}'"), no_collection():
+        with translated(f"download '{version}'"), no_collection():
             artifact = self._artifact(version)
             if any(entry.ref is not None for entry in artifact.manifest.entries.values()):
                 gather(artifact, folder, version=str(version), links=links)
@@ -253,22 +237,22 @@ class Backend:
 
     def made_by(self, version: Version) -> RunFact | None:
         """The run that first logged the version; None when a person made it or the run was deleted."""
-        with _translated(f"ask what made '{version}'"):
+        with translated(f"ask what made '{version}'"):
             run = self._artifact(version).logged_by()
-            return _run(run) if run is not None else None
+            return run_of(run) if run is not None else None
 
     def used_by(self, version: Version) -> list[RunFact]:
-        with _translated(f"ask what used '{version}'"):
-            return [_run(run) for run in self._artifact(version).used_by()]
+        with translated(f"ask what used '{version}'"):
+            return [run_of(run) for run in self._artifact(version).used_by()]
 
     def inputs(self, run: RunFact) -> list[Version]:
-        with _translated(f"ask what run {run.path} used"):
-            return [_version(a) for a in self._api.run(run.path).used_artifacts()]
+        with translated(f"ask what run {run.path} used"):
+            return [version_of(a) for a in self._api.run(run.path).used_artifacts()]
 
     def outputs(self, run: RunFact) -> list[Version]:
         """What the run logged; what the SDK logs for itself (job, code, tables) is left out."""
-        with _translated(f"ask what run {run.path} logged"):
-            logged = [_version(a) for a in self._api.run(run.path).logged_artifacts()]
+        with translated(f"ask what run {run.path} logged"):
+            logged = [version_of(a) for a in self._api.run(run.path).logged_artifacts()]
         return [version for version in logged if version.type not in MADE_BY_THE_SDK]
 
     def runs(self, *, job_type: str, state: str | None = None) -> list[RunFact]:
@@ -278,10 +262,10 @@ class Backend:
             state: only those in this state (running, finished, failed, crashed, killed).
         """
         wanted = {"jobType": job_type} | ({"state": state} if state else {})
-        with _translated(f"list the {job_type} runs of {self.entity}/{self.project}"):
+        with translated(f"list the {job_type} runs of {self.entity}/{self.project}"):
             self._api.flush()  # type: ignore[no-untyped-call]  # the SDK remembers the runs of a question, and their states change
             return [
-                _run(run)
+                run_of(run)
                 for run in self._api.runs(f"{self.entity}/{self.project}", filters=wanted, order="-created_at", lazy=False)
             ]
 
@@ -291,9 +275,9 @@ class Backend:
         Raises:
             NotFound: there is none of this id.
         """
-        with _translated(f"look up the run '{id}'", hint="reg ls --type checkpoint"):
+        with translated(f"look up the run '{id}'", hint="reg ls --type checkpoint"):
             self._api.flush()  # type: ignore[no-untyped-call]  # the SDK remembers a run, and its state changes
-            return _run(self._api.run(f"{self.entity}/{self.project}/{id}"))
+            return run_of(self._api.run(f"{self.entity}/{self.project}/{id}"))
 
     # Sweeps
 
@@ -303,7 +287,7 @@ class Backend:
         Raises:
             UsageError: the server does not take the configuration; says why.
         """
-        with _translated("create the sweep"):
+        with translated("create the sweep"):
             return self.sweep(Reference(name=backend_sweeps.create(config, entity=self.entity, project=self.project)))
 
     def sweep(self, named: Reference) -> Sweep:
@@ -313,26 +297,26 @@ class Backend:
             NotFound: there is none.
         """
         path = named.within(entity=self.entity, project=self.project).path
-        with _translated(f"look up the sweep '{path}'"):
+        with translated(f"look up the sweep '{path}'"):
             try:
                 return backend_sweeps.fact(self._api, path)
             except Exception as exc:
-                if _is_absent(exc):
+                if is_absent(exc):
                     raise NotFound(f"there is no sweep '{path}'", hint="reg sweep ls") from exc
                 raise
 
     def sweeps(self) -> list[Sweep]:
         """The sweeps of the project, newest first."""
-        with _translated(f"list the sweeps of {self.entity}/{self.project}"):
+        with translated(f"list the sweeps of {self.entity}/{self.project}"):
             return backend_sweeps.of_project(self._api, self.entity, self.project)
 
     def trials(self, sweep: Sweep) -> list[Trial]:
         """The runs of a sweep with what they tried, in the order started."""
-        with _translated(f"list the runs of sweep {sweep.path}"):
+        with translated(f"list the runs of sweep {sweep.path}"):
             self._api.flush()  # type: ignore[no-untyped-call]  # the SDK remembers the runs of a question
             wanted = {"sweep": sweep.id}
             found = self._api.runs(f"{sweep.entity}/{sweep.project}", filters=wanted, order="+created_at", lazy=False)
-            return trials(sweep, [_run(run) for run in found])
+            return trials(sweep, [run_of(run) for run in found])
 
     def output_of(self, run: RunFact, *, type: str) -> Version | None:
         """The last version of this type that a run logged."""
@@ -342,7 +326,7 @@ class Backend:
 
     def give_alias(self, version: Version, alias: str) -> None:
         """Let a version hold an alias in the collection it was logged to; who held it before holds it no more."""
-        with _translated(f"give '{version}' the alias '{alias}'"):
+        with translated(f"give '{version}' the alias '{alias}'"):
             artifact = self._api.artifact(str(version.origin))
             if alias not in artifact.aliases:
                 artifact.aliases.append(alias)
@@ -350,7 +334,7 @@ class Backend:
 
     def delete(self, version: Version) -> None:
         """Remove a version with its aliases; its bytes go when nothing else holds them."""
-        with _translated(f"delete '{version}'"):
+        with translated(f"delete '{version}'"):
             self._artifact(version).delete(delete_aliases=True)
 
     @contextmanager
@@ -372,7 +356,7 @@ class Backend:
         Raises:
             Unreachable: the server went away while the run was being written.
         """
-        with _translated("start a W&B run"):
+        with translated("start a W&B run"):
             sdk = wandb.init(
                 entity=self.entity,
                 project=self.project,
@@ -395,7 +379,7 @@ class Backend:
             exit_code = 130
             raise
         finally:
-            with _translated("finish the W&B run"):
+            with translated("finish the W&B run"):
                 sdk.finish(exit_code=exit_code)
             self.check_alive()
 
@@ -458,7 +442,7 @@ class Run:
 
     def use(self, version: Version) -> None:
         """Record the version as an input of this run."""
-        with _translated(f"use '{version}'"):
+        with translated(f"use '{version}'"):
             self.sdk.use_artifact(self._backend._artifact(version))
 
     def log(self, values: Mapping[str, Any], *, step: int | None = None) -> None:
@@ -480,7 +464,7 @@ class Run:
 
     def alert(self, title: str, text: str, *, warns: bool) -> None:
         """Tell the people who watch the project: W&B sends it on to mail or Slack as each of them has chosen."""
-        with _translated(f"send the alert '{title}'"):
+        with translated(f"send the alert '{title}'"):
             self.sdk.alert(title=title, text=text, level="WARN" if warns else "INFO")
 
     def output(
@@ -520,7 +504,7 @@ class Run:
             since=since or {},
             references=tuple(references),
         )
-        with _translated(f"log the {type} '{name}'"), no_collection():
+        with translated(f"log the {type} '{name}'"), no_collection():
             if draft.adds_to_a_version:
                 draft = draft.on(self._latest(name))
             artifact = draft.artifact()
@@ -533,7 +517,7 @@ class Run:
                     raise
                 expected = None
                 logged = self.sdk.log_artifact(draft.believing_nothing().artifact(), aliases=list(aliases)).wait()
-            version = _version(logged)
+            version = version_of(logged)
         if expected not in (None, version.digest.hex):
             raise Conflict(f"'{version}' was put together on another version than it was meant for", hint="push once more")
         return version
@@ -543,13 +527,13 @@ class Run:
         try:
             return self._backend._api.artifact(self._backend._path(Reference(name=name)))
         except Exception as exc:
-            if _is_absent(exc):
+            if is_absent(exc):
                 return None
             raise
 
     def link(self, version: Version, target: Target) -> None:
         """Link the version into the target's collection and give it the alias, in one operation of the server."""
-        with _translated(f"link '{version}' to '{target}'"):
+        with translated(f"link '{version}' to '{target}'"):
             artifact = self._backend._api.artifact(str(version.origin))
             self.sdk.link_artifact(artifact, f"{REGISTRY_PREFIX}{target.registry}/{target.collection}", aliases=[target.alias])
 
@@ -569,106 +553,3 @@ def _settings(writers: Literal["one", "several"]) -> Any:
         x_stats_track_process_tree=True,
         console="off",
     )
-
-
-def _version(artifact: Any) -> Version:
-    algorithm = _ALGORITHMS.get(str(getattr(artifact.digest_algorithm, "value", artifact.digest_algorithm)), "md5")
-    return Version(
-        id=artifact.id,
-        entity=artifact.entity,
-        project=artifact.project,
-        name=artifact.name.rpartition(":")[0],
-        index=_index(artifact),
-        type=artifact.type,
-        digest=Digest(algorithm=algorithm, hex=artifact.digest),
-        size=artifact.size,
-        aliases=tuple(artifact.aliases or ()),
-        tags=tuple(artifact.tags or ()),
-        description=artifact.description,
-        metadata=dict(artifact.metadata or {}),
-        created_at=artifact.created_at,
-        source=Reference(
-            entity=artifact.source_entity,
-            project=artifact.source_project,
-            name=artifact.source_name.rpartition(":")[0],
-            tag=artifact.source_version,
-        ),
-    )
-
-
-def _index(artifact: Any) -> int:
-    """The number in the collection it was looked up in: of a listed link, the SDK's `version` is that of its source."""
-    tag = artifact.name.rpartition(":")[2]
-    return int((tag if re.fullmatch(r"v\d+", tag) else artifact.version).removeprefix("v"))
-
-
-def _collection(collection: Any) -> Collection:
-    versions = list(collection.artifacts())
-    return Collection(
-        path=f"{collection.entity}/{collection.project}/{collection.name}",
-        name=collection.name,
-        type=collection.type,
-        versions=len(versions),
-        aliases={alias: _index(a) for a in versions for alias in a.aliases},
-        updated_at=collection.updated_at or collection.created_at,
-    )
-
-
-def _run(run: Any) -> RunFact:
-    return RunFact(
-        id=run.id,
-        entity=run.entity,
-        project=run.project,
-        name=run.name or run.id,
-        job_type=run.job_type or "",
-        state=run.state or "",
-        url=run.url,
-        created_at=run.created_at or "",
-        user=run.user.username if run.user else "",
-        config=dict(run.config),
-        summary=dict(run.summary),
-    )
-
-
-def _is_absent(error: BaseException) -> bool:
-    """The SDK asked, the server answered, and there is no such thing."""
-    return isinstance(getattr(error, "exc", None) or error, ValueError)
-
-
-@contextmanager
-def _translated(doing: str, *, hint: str | None = None) -> Iterator[None]:
-    """Turn whatever the SDK raises into one of our errors; ours pass through."""
-    try:
-        yield
-    except (RegError, KeyboardInterrupt):
-        raise
-    except Exception as exc:
-        raise _translation(exc, doing, hint) from exc
-
-
-def _translation(error: Exception, doing: str, hint: str | None) -> RegError:
-    cause = getattr(error, "exc", None) or error
-    words = " ".join(str(error).split())
-    if isinstance(error, wandb.errors.AuthenticationError) or "api_key not configured" in words.lower():
-        return Unauthorised(f"cannot {doing}: the server does not accept the key ({words})", hint="export WANDB_API_KEY=...")
-    if isinstance(cause, WandbApiFailedError):
-        status = cause.response.http_status if cause.response is not None else None
-        return _by_status(status or None, f"cannot {doing}: {words}", hint)
-    if isinstance(cause, requests.HTTPError):
-        status = cause.response.status_code if cause.response is not None else None
-        return _by_status(status, f"cannot {doing}: {words}", hint)
-    if isinstance(cause, requests.RequestException | ConnectionError | TimeoutError):
-        return Unreachable(f"cannot {doing}: {words}", hint="check WANDB_BASE_URL and the network")
-    if isinstance(cause, wandb.errors.UsageError):
-        return UsageError(f"cannot {doing}: {words}", hint=hint)
-    if isinstance(cause, ValueError):
-        return NotFound(f"cannot {doing}: {words}", hint=hint)
-    return RemoteProblem(f"cannot {doing}: {type(error).__name__}: {words}", hint=hint)
-
-
-def _by_status(status: int | None, message: str, hint: str | None) -> RegError:
-    if status is None or status >= 500 or status in (408, 429):
-        return Unreachable(message, hint="check WANDB_BASE_URL and the network; reg doctor")
-    if status in (401, 403):
-        return Unauthorised(message, hint="check WANDB_API_KEY and what it may do")
-    return NotFound(message, hint=hint) if status == 404 else RemoteProblem(message, hint=hint)

@@ -15,7 +15,7 @@ from registry.records import RunFact, Version
 from registry.references import Reference
 
 if TYPE_CHECKING:
-    from registry.backend import Collection  # loads the SDK, which commands do while the server starts
+    from registry.backend_facts import Collection  # loads the SDK, which commands do while the server starts
 
 
 @click.command(epilog="Examples: reg ls · reg ls model · reg ls --type dataset · reg ls --registries")

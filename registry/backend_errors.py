@@ -1,0 +1,60 @@
+"""What the SDK raises, as errors of ours.
+
+The SDK's word for "there is none" is a `ValueError` made on the client after the server answered null; everything else (403,
+5xx, no answer) is a failed question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import requests
+import wandb
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+
+from registry.errors import NotFound, RegError, RemoteProblem, Unauthorised, Unreachable, UsageError
+
+
+def is_absent(error: BaseException) -> bool:
+    """The SDK asked, the server answered, and there is no such thing."""
+    return isinstance(getattr(error, "exc", None) or error, ValueError)
+
+
+@contextmanager
+def translated(doing: str, *, hint: str | None = None) -> Iterator[None]:
+    """Turn whatever the SDK raises into one of our errors; ours pass through."""
+    try:
+        yield
+    except (RegError, KeyboardInterrupt):
+        raise
+    except Exception as exc:
+        raise _translation(exc, doing, hint) from exc
+
+
+def _translation(error: Exception, doing: str, hint: str | None) -> RegError:
+    cause = getattr(error, "exc", None) or error
+    words = " ".join(str(error).split())
+    if isinstance(error, wandb.errors.AuthenticationError) or "api_key not configured" in words.lower():
+        return Unauthorised(f"cannot {doing}: the server does not accept the key ({words})", hint="export WANDB_API_KEY=...")
+    if isinstance(cause, WandbApiFailedError):
+        status = cause.response.http_status if cause.response is not None else None
+        return _by_status(status or None, f"cannot {doing}: {words}", hint)
+    if isinstance(cause, requests.HTTPError):
+        status = cause.response.status_code if cause.response is not None else None
+        return _by_status(status, f"cannot {doing}: {words}", hint)
+    if isinstance(cause, requests.RequestException | ConnectionError | TimeoutError):
+        return Unreachable(f"cannot {doing}: {words}", hint="check WANDB_BASE_URL and the network")
+    if isinstance(cause, wandb.errors.UsageError):
+        return UsageError(f"cannot {doing}: {words}", hint=hint)
+    if isinstance(cause, ValueError):
+        return NotFound(f"cannot {doing}: {words}", hint=hint)
+    return RemoteProblem(f"cannot {doing}: {type(error).__name__}: {words}", hint=hint)
+
+
+def _by_status(status: int | None, message: str, hint: str | None) -> RegError:
+    if status is None or status >= 500 or status in (408, 429):
+        return Unreachable(message, hint="check WANDB_BASE_URL and the network; reg doctor")
+    if status in (401, 403):
+        return Unauthorised(message, hint="check WANDB_API_KEY and what it may do")
+    return NotFound(message, hint=hint) if status == 404 else RemoteProblem(message, hint=hint)
