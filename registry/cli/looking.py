@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import yaml
 
+from registry.backend_facts import Collection
 from registry.cli.output import drawn_markdown, table
 from registry.cli.params import FOLDER, REFERENCE, Session, session
 from registry.records import RunFact, Version
 from registry.references import Reference
-
-if TYPE_CHECKING:
-    from registry.backend_facts import Collection  # loads the SDK, which commands do while the server starts
 
 
 @click.command(epilog="Examples: reg ls · reg ls model · reg ls --type dataset · reg ls --registries")
