@@ -56,10 +56,13 @@ class Life:
     killed_at: int
 
     def history(self, result: stage.Result) -> list[dict[str, Any]]:
-        """All rows of a run, without what a clock says."""
+        """All rows of a run, without what a clock says, and without pictures, whose names are drawn."""
         run = self.backend._api.run(f"{self.backend.entity}/{self.backend.project}/{run_of(result)}")
         clock = ("_runtime", "_timestamp", "train/samples_per_s")
-        return [{key: value for key, value in row.items() if key not in clock} for row in run.scan_history()]
+        return [
+            {key: value for key, value in row.items() if key not in clock and not isinstance(value, dict)}
+            for row in run.scan_history()
+        ]
 
 
 def run_of(result: stage.Result) -> str:

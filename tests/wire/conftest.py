@@ -127,6 +127,10 @@ def session_sdk(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture
 def sdk(session_sdk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The wandb client, working in an empty folder with an empty artifact cache; returns the folder."""
+    from wandb.sdk.artifacts.artifact_instance_cache import artifact_instance_cache
+
+    # The client keeps artifacts by id, and two servers that one process has known give the same ids to different ones.
+    artifact_instance_cache.clear()
     monkeypatch.chdir(tmp_path)
     for name in ("WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
         monkeypatch.setenv(name, str(tmp_path / f".{name.lower()}"))
