@@ -5,6 +5,8 @@ Three numbers, because each misleads alone. PSI says how large a shift is, on a 
 million items every shift is significant. So a shift is called large when it is both, after Benjamini and Hochberg's
 correction for having looked at many features. The Wasserstein distance, in standard deviations of the earlier version, says
 how far. Of images, features are what a camera, a scanner or an export changes: brightness, contrast, and each colour.
+
+scipy's tests take longer to load than most commands take, so they are loaded when there is something to test.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from pipelines.data.contents import Split
 from pipelines.data.reading import Dataset
@@ -107,6 +108,8 @@ def drifts(before: Dataset, after: Dataset) -> Drifts:
         if max(sizes) > SAMPLE:
             sampled[name] = (min(sizes[0], SAMPLE), min(sizes[1], SAMPLE))
     if found:
+        from scipy import stats
+
         corrected = stats.false_discovery_control([drift.p for drift in found])
         found = [replace(drift, p=float(p)) for drift, p in zip(found, corrected, strict=True)]
     return Drifts(
@@ -188,6 +191,8 @@ def _of_numbers(split: str, feature: str, before: NDArray[np.float64], after: ND
     counts = [np.append(some, gone).astype(np.float64) for some, gone in zip(binned, missing, strict=True)]
     statistic, p, distance = math.nan, 1.0, None
     if len(a) and len(b):
+        from scipy import stats
+
         test = stats.ks_2samp(a, b, method="exact" if max(len(a), len(b)) <= _EXACT else "asymp")
         statistic, p = float(test.statistic), float(test.pvalue)
         distance = float(stats.wasserstein_distance(a, b) / a.std()) if a.std() > 0 else None
@@ -253,6 +258,8 @@ def _chance(counts: NDArray[np.float64]) -> tuple[float, float]:
     kept = counts[:, counts.sum(axis=0) > 0]
     if kept.shape[1] < 2 or not kept.sum(axis=1).all():
         return 0.0, 1.0
+    from scipy import stats
+
     test = stats.chi2_contingency(kept, correction=False)
     return math.sqrt(float(test.statistic) / kept.sum()), float(test.pvalue)
 

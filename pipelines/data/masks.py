@@ -52,15 +52,16 @@ def are_paired(files: Sequence[File]) -> bool:
     One word alone proves nothing: `mask` is also a class of people who wear one.
     """
     by_folder: dict[_Key, set[bool]] = {}
-    for file in files:
-        folders = [part.lower() for part in file.parts[:-1]]
+    for place in {file.name.rpartition("/")[0] for file in files}:  # folders are few where files are many
+        folders = place.lower().split("/")
         for position, word in enumerate(folders):
             if word in _IMAGES or word in _MASKS:
                 by_folder.setdefault((*folders[:position], "", *folders[position + 1 :]), set()).add(word in _MASKS)
     if any(len(kinds) == 2 for kinds in by_folder.values()):
         return True
-    plain = {_stem(file) for file in files}
-    return any(stem.endswith(_SUFFIX) and stem.removesuffix(_SUFFIX) in plain for stem in plain)
+    stems = [_stem(file) for file in files if f"{_SUFFIX}." in file.name.lower()]
+    pictured = {stem.removesuffix(_SUFFIX) for stem in stems if stem.endswith(_SUFFIX)}
+    return bool(pictured) and any(_stem(file) in pictured for file in files)
 
 
 def open_masks(files: Sequence[File], options: Options) -> MaskSource:
