@@ -23,7 +23,9 @@ from typing import Any
 from registry.errors import BadSettings, MissingDependency, RegError
 
 KEPT_AS = "recipe.py"
-_OURS = Path(__file__).parents[2]
+_ROOT = Path(__file__).resolve().parents[2]
+# By name: an environment may lie beside them, with the libraries of everybody.
+_OURS = (_ROOT / "pipelines", _ROOT / "registry")
 
 
 class CodeFailed(RegError):
@@ -107,7 +109,7 @@ def _failure(source: Path, exc: BaseException) -> CodeFailed | None:
     frames = [frame for frame in stack if frame.filename == str(source)]
     words = " ".join(str(exc).split())
     what = f"{type(exc).__name__}: {words}" if words else type(exc).__name__
-    if not frames and Path(stack[-1].filename).is_relative_to(_OURS):
+    if not frames and any(Path(stack[-1].filename).is_relative_to(ours) for ours in _OURS):
         return None
     if not frames:  # a network of library layers fails in the library
         return CodeFailed(f"{source}: what it made failed with {what}", hint="the command again, with --debug, shows where")
