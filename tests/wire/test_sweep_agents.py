@@ -110,7 +110,7 @@ import sys, time, wandb
 with wandb.init() as run:
     kind, width = run.config.kind, run.config.model["width"]
     assert f"--kind={kind}" in sys.argv, sys.argv
-    for step in range(300 if kind == "bad" else 6):
+    for step in range(3_000 if kind == "bad" else 6):  # the bad one for minutes, unless it is stopped
         run.log({"loss": 10 * width + step if kind == "bad" else 1 / (step + width)})
         time.sleep(0.05)
 """
