@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from sklearn.metrics import f1_score, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from registry import corpus
 from registry.records import Metric
@@ -94,12 +94,12 @@ def classification(
     elif len(labels) < 2:
         omitted["roc_auc"] = "one class alone has no curve"
     else:
-        metrics["roc_auc"] = _roc_auc(label, scores)
         # Whoever guesses has the precision of the classes' shares, at every recall.
-        chance = float(frequency[1] if len(labels) == 2 else frequency.mean())
-        area = corpus_metric(columns, "pr_auc", direction="higher", unit="fraction", chance=chance, bounds=(0.0, 1.0))
-        assert area is not None, "every class has an item"
-        metrics["pr_auc"] = area
+        shares = float(frequency[1] if len(labels) == 2 else frequency.mean())
+        for name, chance in (("roc_auc", 0.5), ("pr_auc", shares)):
+            area = corpus_metric(columns, name, direction="higher", unit="fraction", chance=chance, bounds=(0.0, 1.0))
+            assert area is not None, "every class has an item"
+            metrics[name] = area
     if "roc_auc" in omitted:
         omitted["pr_auc"] = omitted["roc_auc"]
     return Report(metrics, _by_class(label, prediction, nll, labels), omitted)
@@ -242,38 +242,6 @@ def _f1_interval(label: NDArray[Any], prediction: NDArray[Any], classes: int) ->
         values.append(np.mean(2 * hits[occurring > 0] / occurring[occurring > 0]))
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _roc_auc(label: NDArray[Any], scores: NDArray[Any]) -> Metric:
-    """Area under the ROC curve: of class 1 when there are two, else the unweighted mean of one-against-the-rest."""
-    # One class at a time: scikit-learn's own `ovr` insists on sums of exactly 1, which float32 does not give.
-    positives = [1] if scores.shape[1] == 2 else range(scores.shape[1])
-    value = float(np.mean([roc_auc_score(label == k, scores[:, k]) for k in positives]))
-    influence = np.mean([_auc_influence(label == k, scores[:, k]) for k in positives], axis=0)
-    half = float(stats.norm.ppf(0.975) * np.sqrt((influence**2).sum()) / len(label))
-    return Metric(
-        value=value,
-        direction="higher",
-        kind="corpus",
-        unit="fraction",
-        n=len(label),
-        interval=(max(0.0, value - half), min(1.0, value + half)),
-        chance=0.5,
-    )
-
-
-def _auc_influence(positive: NDArray[np.bool_], score: NDArray[Any]) -> NDArray[np.float64]:
-    """How far each item alone moves the area, times n: its share of the other side beaten, less the mean of its side.
-
-    Source: DeLong et al. (1988), the placement values by midranks (Sun & Xu 2014).
-    """
-    overall = stats.rankdata(score)
-    influence = np.empty(len(score))
-    for side, sign in ((positive, 1), (~positive, -1)):
-        mine, others = int(side.sum()), int((~side).sum())
-        beaten = sign * (overall[side] - stats.rankdata(score[side])) / others
-        influence[side] = (beaten - beaten.mean()) * len(score) / mine
-    return influence
 
 
 def _by_class(

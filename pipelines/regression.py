@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipelines import running
 from pipelines.data.inputs import Inputs
 from pipelines.metrics import Report, corpus_metric, mean_metric
-from pipelines.running import Progress, Scorer, check_finite, checked_ids
+from pipelines.running import Progress, Scorer, checked_ids
 from registry.errors import BadData
 from registry.records import Metric
 
@@ -110,8 +110,7 @@ def score_values(
     ids = checked_ids(len(inputs), targets, items)
     if targets.shape[1:] != (len(names),):
         raise BadData(f"there are {list(targets.shape[1:])} numbers per item for the targets {', '.join(names)}")
-    found = np.empty(targets.shape, dtype=np.float32)
-    for rows, values in running.run(
+    found = running.scores_of_all(
         session,
         inputs,
         ids=ids,
@@ -119,9 +118,7 @@ def score_values(
         wanted="items, targets",
         batch_size=batch_size,
         on_progress=on_progress,
-    ):
-        found[rows] = values
-    check_finite(session.model, found, ids)
+    )
     return Values(item=ids, names=tuple(names), label=targets.astype(np.float64), prediction=found.astype(np.float64))
 
 

@@ -70,6 +70,25 @@ def run(
             on_progress(rows.stop, n)
 
 
+def scores_of_all(
+    session: Scorer,
+    inputs: Inputs,
+    *,
+    ids: NDArray[Any],
+    shape: tuple[int, ...],
+    wanted: str,
+    batch_size: int,
+    on_progress: Progress | None,
+) -> NDArray[np.float32]:
+    """The scores of all items at once, (items, *shape); see `run`, which holds one batch."""
+    found = np.empty((len(inputs), *shape), dtype=np.float32)
+    batches = run(session, inputs, ids=ids, shape=shape, wanted=wanted, batch_size=batch_size, on_progress=on_progress)
+    for rows, scores in batches:
+        found[rows] = scores
+    check_finite(session.model, found, ids)
+    return found
+
+
 def check_finite(model: Path, scores: NDArray[np.float32], ids: NDArray[Any]) -> None:
     """
     Args:

@@ -25,7 +25,7 @@ from pipelines.metrics import Report
 from pipelines.own_metrics import OwnMetric
 from pipelines.recipes import ScoresKind
 from pipelines.regression import Values, score_values
-from pipelines.running import Progress, Scorer, check_finite, checked_ids
+from pipelines.running import Progress, Scorer, checked_ids
 from pipelines.segmentation import Masks, score_masks
 from registry.errors import BadData
 from registry.evidence import write_evaluation
@@ -121,8 +121,7 @@ def score(
     n = len(inputs)
     ids = checked_ids(n, targets, items)
     _check_classes(targets, ids, classes=len(labels))
-    raw = np.empty((n, len(labels)), dtype=np.float32)
-    for rows, scores in running.run(
+    raw = running.scores_of_all(
         session,
         inputs,
         ids=ids,
@@ -130,9 +129,7 @@ def score(
         wanted="items, classes",
         batch_size=batch_size,
         on_progress=on_progress,
-    ):
-        raw[rows] = scores
-    check_finite(session.model, raw, ids)
+    )
 
     label = np.asarray(targets, dtype=np.int32)
     every = np.arange(n)

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from pipelines.recipes.pixels import PixelNetwork
 
 _SMALL, _LARGE = 16, 96  # sides in pixels below which the first layer does not stride, and from which it strides by 4
 _SIDE = 8  # the last stage works on maps no larger than this
 _WIDEST = 16  # times the first layer's width
 
 
-class ConvNet(nn.Module):
+class ConvNet(PixelNetwork):
     """Stages of convolutions, each at half the side and twice the width of the one before, then the mean over the map.
 
     Args:
@@ -30,14 +29,9 @@ class ConvNet(nn.Module):
         dropout: share of the features dropped before the last layer while training.
     """
 
-    mean: Tensor
-    deviation: Tensor
-
     def __init__(self, *, image: tuple[int, int, int], classes: int, width: int, depth: int, dropout: float) -> None:
-        super().__init__()
         height, breadth, channels = image
-        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
-        self.register_buffer("deviation", torch.ones(1, channels, 1, 1))
+        super().__init__(channels=channels)
         side = min(height, breadth)
         stride = 1 if side < _SMALL else 2 if side < _LARGE else 4
         layers = _convolution(channels, width, kernel=2 * stride + 1, stride=stride)
@@ -53,17 +47,9 @@ class ConvNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(wide, classes)
 
-    def set_statistics(self, *, mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> None:
-        """Take over each channel's mean and standard deviation, in pixel values; a constant channel is only centred."""
-        scale = np.where(deviation > 0, deviation, 1.0)
-        self.mean.copy_(torch.tensor(mean).reshape(self.mean.shape))
-        self.deviation.copy_(torch.tensor(scale).reshape(self.deviation.shape))
-
     def forward(self, image: Tensor) -> Tensor:
         """Logits, float32 [n, classes], of images, uint8 [n, height, width, channels]."""
-        # Contiguous, because a transposed batch makes CPU convolutions run in the layout that is twice as slow here.
-        pixels = image.permute(0, 3, 1, 2).to(torch.float32).contiguous()
-        maps = self.features((pixels - self.mean) / self.deviation)
+        maps = self.features(self.standardised(image))
         logits: Tensor = self.head(self.dropout(maps.mean(dim=(2, 3))))
         return logits
 

@@ -26,6 +26,14 @@ class ConvNetOptions(Options):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="share of the features dropped before the last layer")
 
 
+def convnet(problem: Problem, options: ConvNetOptions, *, outputs: int) -> nn.Module:
+    """A convolutional network for images of the problem's shape, float32 [n, outputs]."""
+    from pipelines.recipes.convnet import ConvNet
+
+    assert problem.image is not None, "an image problem has an image shape"
+    return ConvNet(image=problem.image, classes=outputs, width=options.width, depth=options.depth, dropout=options.dropout)
+
+
 class ImageClassification(Images, Classification):
     """A `pipelines.recipes.Recipe`."""
 
@@ -37,16 +45,7 @@ class ImageClassification(Images, Classification):
 
     def network(self, problem: Problem, options: ConvNetOptions) -> nn.Module:
         """A network for images of the problem's shape."""
-        from pipelines.recipes.convnet import ConvNet
-
-        assert problem.image is not None, "an image problem has an image shape"
-        return ConvNet(
-            image=problem.image,
-            classes=len(problem.labels),
-            width=options.width,
-            depth=options.depth,
-            dropout=options.dropout,
-        )
+        return convnet(problem, options, outputs=len(problem.labels))
 
 
 RECIPE = ImageClassification()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipelines.data.inputs import Inputs
 from pipelines.recipes import Problem
-from pipelines.recipes.image_classification import ConvNetOptions
+from pipelines.recipes.image_classification import ConvNetOptions, convnet
 from pipelines.recipes.images import Images
 from pipelines.recipes.regression import Regression
 
@@ -28,13 +28,7 @@ class ImageRegression(Regression, Images):
 
     def network(self, problem: Problem, options: ConvNetOptions) -> nn.Module:
         """A network for images of the problem's shape."""
-        from pipelines.recipes.convnet import ConvNet
-
-        assert problem.image is not None, "an image problem has an image shape"
-        outputs = problem.scores_shape[0]
-        return self.in_units(
-            ConvNet(image=problem.image, classes=outputs, width=options.width, depth=options.depth, dropout=options.dropout)
-        )
+        return self.in_units(convnet(problem, options, outputs=problem.scores_shape[0]))
 
     def prepare(self, network: nn.Module, inputs: Inputs) -> None:
         """Mean and deviation of each channel."""

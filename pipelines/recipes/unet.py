@@ -7,14 +7,14 @@ divisible by anything: they are padded by their own edge and the answer is cut b
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from pipelines.recipes.pixels import PixelNetwork
 
-class UNet(nn.Module):
+
+class UNet(PixelNetwork):
     """Down by halves and up again, with each scale's maps handed across.
 
     Args:
@@ -25,14 +25,9 @@ class UNet(nn.Module):
         dropout: share of the maps dropped at the smallest scale while training.
     """
 
-    mean: Tensor
-    deviation: Tensor
-
     def __init__(self, *, image: tuple[int, int, int], classes: int, width: int, depth: int, dropout: float) -> None:
-        super().__init__()
         height, breadth, channels = image
-        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
-        self.register_buffer("deviation", torch.ones(1, channels, 1, 1))
+        super().__init__(channels=channels)
         self.size, step = (height, breadth), 2**depth
         self.padding = (0, -breadth % step, 0, -height % step)
         widths = [width * 2**scale for scale in range(depth + 1)]
@@ -47,16 +42,9 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(_block(2 * widths[scale], widths[scale]) for scale in reversed(range(depth)))
         self.head = nn.Conv2d(width, classes, 1)
 
-    def set_statistics(self, *, mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> None:
-        """Take over each channel's mean and standard deviation, in pixel values; a constant channel is only centred."""
-        scale = np.where(deviation > 0, deviation, 1.0)
-        self.mean.copy_(torch.tensor(mean).reshape(self.mean.shape))
-        self.deviation.copy_(torch.tensor(scale).reshape(self.deviation.shape))
-
     def forward(self, image: Tensor) -> Tensor:
         """Logits, float32 [n, classes, height, width], of images, uint8 [n, height, width, channels]."""
-        pixels = image.permute(0, 3, 1, 2).to(torch.float32).contiguous()
-        maps = (pixels - self.mean) / self.deviation
+        maps = self.standardised(image)
         if any(self.padding):
             maps = pad(maps, self.padding, mode="replicate")
         kept = []

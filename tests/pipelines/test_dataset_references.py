@@ -22,21 +22,9 @@ from pipelines.looking import looking
 from pipelines.train import run as train
 from registry.backend import Backend
 from registry.backend_references import check_scheme, name_of, uri_of
-from registry.connection import connect
 from registry.errors import BadData, MissingDependency, RegError, UsageError
 from registry.provenance import Provenance
 from registry.records import Version
-from tests.models_on_a_server import settings_of
-
-
-@pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    home = tmp_path_factory.mktemp("references") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "WANDB_CACHE_DIR"):
-            patch.setenv(name, str(home.parent))
-        with connect(settings_of(home)) as backend:
-            yield backend
 
 
 def push(backend: Backend, folder: Path, name: str, *, refer: bool = True) -> dataset.Pushed:

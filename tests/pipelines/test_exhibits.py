@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -17,24 +16,12 @@ from pipelines import exhibits
 from pipelines.data.options import Options
 from pipelines.data.reading import inspect
 from registry.backend import Backend
-from registry.connection import connect
 from registry.records import Judgement, Outcome, Pinned, Target, Verdict, Version
 from registry.verdicts import Case
 from registry.verdicts.flips import items_shown
 from tests.gate_evidence import change, evidence
-from tests.models_on_a_server import settings_of
 
 PIXELS = images(6, shape=(5, 4))
-
-
-@pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    home = tmp_path_factory.mktemp("exhibits") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
-            patch.setenv(name, str(home.parent))
-        with connect(settings_of(home)) as backend:
-            yield backend
 
 
 @pytest.fixture(scope="module")

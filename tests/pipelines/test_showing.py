@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,25 +18,9 @@ from pipelines.runtime import open_session
 from pipelines.scoring import evaluate
 from pipelines.showing import show
 from registry.backend import Backend
-from registry.connection import connect
 from registry.records import Pinned, Scored
-from tests.models_on_a_server import settings_of
 
 IMAGE = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6, 1)
-
-
-@pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    home = tmp_path_factory.mktemp("showing") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
-            patch.setenv(name, str(home.parent))
-        with connect(settings_of(home)) as backend:
-            yield backend
-    # The client's temporary folders of logged tables: found now, and not when the interpreter ends and warnings are errors.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 def test_a_classifier_shows_confusion_curves_calibration_and_its_worst_mistakes(backend: Backend, tmp_path: Path) -> None:

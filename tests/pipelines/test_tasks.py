@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,12 +23,10 @@ from pipelines.model_files import read_model
 from registry import policy as policies
 from registry import promotion, questions
 from registry.backend import Backend
-from registry.connection import connect
 from registry.errors import EvaluationMismatch
 from registry.evidence import read_evaluation
 from registry.provenance import Provenance
 from registry.records import Evaluation, Outcome, Version
-from tests.models_on_a_server import settings_of
 
 BY = Provenance(actor="tester", ci_url=None, git_commit=None, dirty=None)
 
@@ -52,20 +48,6 @@ class Life:
     evaluate_run: str
     promoted: promotion.Decision
     refused: promotion.Decision
-
-
-@pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    home = tmp_path_factory.mktemp("tasks") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
-            patch.setenv(name, str(home.parent))
-        with connect(settings_of(home)) as backend:
-            yield backend
-    # The client's temporary folders of logged tables: found now, and not when the interpreter ends and warnings are errors.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 # Each task: where its data come from, what trains a good and a poor model in a second, and a policy line only it can ask.
