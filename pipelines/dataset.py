@@ -80,7 +80,9 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = (), refer: bo
         pushed = (
             {} if refer else {**md5s, DESCRIPTION: hashlib.md5(description.read_bytes(), usedforsecurity=False).hexdigest()}
         )
-    look.memory.keep(md5s, {*look.found.kept, *look.found.data}, look.found.pictures, pushed=pushed)
+    look.memory.keep(
+        md5s, {*look.found.kept, *look.found.data}, look.found.pictures, pushed=pushed, rendered=look.found.rendered
+    )
     return Pushed(version=version, is_new=maker is None or maker.id == job.id, run_url=job.url)
 
 

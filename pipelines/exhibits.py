@@ -28,6 +28,7 @@ from pipelines.data.packs import is_shard
 from pipelines.data.reading import load
 from pipelines.data.spec import DESCRIPTION, DatasetSpec
 from pipelines.data.splits import TRAIN, split_named
+from pipelines.data.stacking import Stack
 from registry.backend import Backend
 from registry.errors import BadData, RegError
 from registry.records import Version
@@ -91,7 +92,7 @@ def _decoded(name: str, content: bytes, spec: DatasetSpec) -> Pixels:
         path = Path(folder) / f"image{suffix}"
         path.write_bytes(content)
         file = File(name=f"{TRAIN}/{spec.labels[0]}/image{suffix}", path=str(path), size=len(content))
-        source = open_images([file], Options(labels=spec.labels))
+        source = open_images([file], Options(labels=spec.labels), Stack([file], rendering=spec.rendering))
         return np.asarray(source.read(TRAIN, lambda _: None).inputs[0])
 
 

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from pipelines import onnx_export
 from pipelines.config import TrainConfig
 from pipelines.data.inputs import Inputs
+from pipelines.data.spec import Rendering
 from pipelines.onnx_export import Parity
 from pipelines.recipes import Feature, Problem, ScoresKind, find, sources
 from registry.card import Words, card_of, markdown
@@ -55,7 +56,8 @@ class ScoresPort(Port):
 
 class Signature(Fact):
     """What goes in and comes out. `features` are the columns of a table input, empty for images; `targets` name the values
-    of a regression, which has no `labels`.
+    of a regression, which has no `labels`. `rendering` is how image files become the input
+    (`pipelines.data.decoding.pixels_of`); not written where they are taken as they are.
     """
 
     inputs: tuple[Port, ...]
@@ -63,6 +65,7 @@ class Signature(Fact):
     labels: tuple[str, ...]
     targets: tuple[str, ...] = ()
     features: tuple[Feature, ...] = ()
+    rendering: Rendering | None = None
 
     @property
     def scores(self) -> ScoresKind:
@@ -219,8 +222,9 @@ def write_model(
 def write_description(folder: Path, description: ModelFile, *, data: Mapping[str, Any] | None = None) -> None:
     """Write `model.yaml`, the last file of the folder, and beside it the card that a person reads."""
     content = description.model_dump(mode="json")
-    if not description.signature.targets:
-        del content["signature"]["targets"]
+    for name in ("targets", "rendering"):
+        if not getattr(description.signature, name):
+            del content["signature"][name]
     text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True, width=128)
     (folder / CARD).write_text(markdown(card_of(content, data)), encoding="utf-8")
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
@@ -266,7 +270,12 @@ def _signature(problem: Problem, *, scores: ScoresKind) -> Signature:
         name=onnx_export.OUTPUT, dtype=str(np.dtype(np.float32)), shape=("batch", *problem.scores_shape), kind=scores
     )
     return Signature(
-        inputs=(taken,), outputs=(given,), labels=problem.labels, targets=problem.targets, features=problem.features
+        inputs=(taken,),
+        outputs=(given,),
+        labels=problem.labels,
+        targets=problem.targets,
+        features=problem.features,
+        rendering=problem.rendering,
     )
 
 

@@ -347,7 +347,12 @@ def _signature(session: Session, problem: Problem, kind: ScoresKind) -> Signatur
     taken = Port(name=session.input, dtype=str(session.dtype), shape=("batch", *problem.input_shape))
     given = ScoresPort(name=session.output, dtype="float32", shape=("batch", *problem.scores_shape), kind=kind)
     return Signature(
-        inputs=(taken,), outputs=(given,), labels=problem.labels, targets=problem.targets, features=problem.features
+        inputs=(taken,),
+        outputs=(given,),
+        labels=problem.labels,
+        targets=problem.targets,
+        features=problem.features,
+        rendering=problem.rendering,
     )
 
 

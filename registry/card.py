@@ -178,6 +178,8 @@ def _details(card: Card) -> Iterator[tuple[str, str]]:
         for port in filter(_mapping, map(_mapping, _sequence(ports))):
             shape = ", ".join(str(size) for size in _sequence(port.get("shape")))
             yield way, f"{port.get('name')}: {port.get('dtype')} [{shape}]"
+    if rendering := _mapping(signature.get("rendering")):
+        yield "image files become the input by", _rendering(rendering)
     dirty = " and changes that are not in it" if code.get("dirty") else ""
     yield "commit", f"{code['commit']}{dirty}" if code.get("commit") else "not known"
     yield "packages", ", ".join(f"{name} {version}" for name, version in _mapping(model.get("packages")).items())
@@ -322,6 +324,20 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 def _kind(signature: Mapping[str, Any]) -> str:
     outputs = _sequence(signature.get("outputs"))
     return str(_mapping(outputs[0]).get("kind", "not known")) if outputs else "not known"
+
+
+def _rendering(found: Mapping[str, Any]) -> str:
+    size, levels = _sequence(found.get("size")), _sequence(found.get("levels"))
+    steps = ["turning them upright (EXIF)"]
+    if len(levels) == 2:
+        steps.append(f"making {levels[0]} black and {levels[1]} white where they have more than 8 bits")
+    if size:
+        shape = " × ".join(str(side) for side in size)
+        fit = {"crop": "scaling to fill {} and cutting out the centre", "pad": "scaling to fit into {} with black around"}
+        steps.append(fit.get(str(found.get("fit")), "scaling to {}").format(shape))
+    if found.get("channels") == 3:
+        steps.append("making grey ones RGB, transparent ones lie on white")
+    return "; ".join(steps)
 
 
 def _name(reference: str) -> str:

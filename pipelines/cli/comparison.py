@@ -24,6 +24,7 @@ def comparison_tables(first: str, second: str, found: DatasetDiff, drift: Drifts
     columns = ("#added", "#removed", "#changed", "#relabelled", "#moved to another split", "#unchanged")
     return [
         table(columns, [counts], title=f"{first} → {second}"),
+        *([f"input: {' → '.join(found.inputs)}"] if found.inputs else []),
         *_examples("added", found.added),
         *_examples("removed", found.removed),
         *_examples("changed", (c.item for c in found.changed)),

@@ -14,9 +14,9 @@ from pipelines.cli.comparison import comparison_tables, drift_data
 from pipelines.data import packs, summary
 from pipelines.data.comparison import diff as compare
 from pipelines.data.comparison_page import write_page
-from pipelines.data.options import Options
+from pipelines.data.options import Options, size_of
 from pipelines.data.reading import Inspection, dataset_name
-from pipelines.data.spec import FORMATS, DatasetSpec, Task
+from pipelines.data.spec import FITS, FORMATS, DatasetSpec, Task
 from pipelines.looking import looking
 from registry.backend_references import check_scheme, name_of, path_of
 from registry.cli.looking import size_text, version_data, versions_table
@@ -37,7 +37,36 @@ class Place(click.ParamType[Path | str]):
         return str(value)
 
 
-PLACE = Place()
+class Size(click.ParamType[tuple[int, int]]):
+    """Height and width of what images become."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        found = size_of(value)
+        if found is None:
+            self.fail(f"'{value}' is no size; write 224, or HEIGHTxWIDTH such as 192x256", param, ctx)
+        return found
+
+
+class Levels(click.ParamType[tuple[int, int]]):
+    """The values of an image that are black and white."""
+
+    name = "black:white"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        low, _, high = value.partition(":")
+        try:
+            return int(low), int(high)
+        except ValueError:
+            self.fail(f"'{value}' is not BLACK:WHITE, such as 0:65535", param, ctx)
+
+
+PLACE, SIZE, LEVELS = Place(), Size(), Levels()
 
 
 @click.group()
@@ -52,6 +81,9 @@ def dataset() -> None:
 @click.option("--format", "format_", type=click.Choice(FORMATS), help="Format (default: detected).")
 @click.option("--task", type=click.Choice(get_args(Task)), help="What is to be learned (default: read off the data).")
 @click.option("--target", "targets", metavar="COLUMN", multiple=True, help="Column to predict; repeatable for a regression.")
+@click.option("--size", type=SIZE, help="What images of many sizes become: 224, or HEIGHTxWIDTH such as 192x256.")
+@click.option("--fit", type=click.Choice(FITS), help="crop (default): fill the size, cut out the centre; pad: black around.")
+@click.option("--levels", type=LEVELS, help="BLACK:WHITE, the values of images with more than 8 bits that become 0 and 255.")
 @click.option(
     "--test-fraction", type=click.FloatRange(0, 1, max_open=True), help="Share to split off when there is no test split."
 )
@@ -67,6 +99,9 @@ def push(
     format_: Any,
     task: Any,
     targets: tuple[str, ...],
+    size: tuple[int, int] | None,
+    fit: Any,
+    levels: tuple[int, int] | None,
     test_fraction: float | None,
     seed: int | None,
     pack: bool,
@@ -78,7 +113,18 @@ def push(
     A URI (s3://, gs://, https://) makes a version that refers to what lies there, as file:// and --reference do for files.
     """
     one, several = (targets[0], None) if len(targets) == 1 else (None, targets or None)
-    options = Options(name=name, format=format_, task=task, target=one, targets=several, test_fraction=test_fraction, seed=seed)
+    options = Options(
+        name=name,
+        format=format_,
+        task=task,
+        target=one,
+        targets=several,
+        size=size,
+        fit=fit,
+        levels=levels,
+        test_fraction=test_fraction,
+        seed=seed,
+    )
     if isinstance(place, str) and (here := path_of(place)) is not None:
         place, reference = here, True
     if pack and (reference or isinstance(place, str)):

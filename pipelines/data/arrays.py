@@ -58,6 +58,7 @@ class ArraySource:
     target = None
     targets: tuple[str, ...] = ()
     mask_values: tuple[int, ...] = ()
+    rendering = None
     division = None
 
     def __init__(self, pairs: Sequence[Pair], *, labels: tuple[str, ...] | None, room: Room) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipelines.data.contents import DIGEST_SIZE, Digests, Split, numbered
 from pipelines.data.inputs import chunks
 from pipelines.data.reading import Dataset
-from pipelines.data.spec import TableInput
+from pipelines.data.spec import Rendering, TableInput
 from pipelines.data.splits import TRAIN, in_order
 
 EXAMPLES = 5
@@ -70,7 +70,8 @@ class DatasetDiff:
     """Ids of items that came (in the later version) and went (in the earlier one), those that changed, and how many stayed.
 
     `balance` has for each split and class the number of items (before, after). `seen` is leakage between the versions: what a
-    model trained on one of them must not be judged by in the other. False when nothing changed.
+    model trained on one of them must not be judged by in the other. `inputs` says what an item is to a model before and after,
+    where that is not the same; items are compared as the later version reads them. False when no item changed.
     """
 
     added: tuple[str, ...]
@@ -81,6 +82,7 @@ class DatasetDiff:
     unchanged: int
     balance: Mapping[str, Mapping[str, tuple[int, int]]]
     seen: tuple[Seen, ...] = ()
+    inputs: tuple[str, str] | None = None
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed or self.relabelled or self.moved)
@@ -105,7 +107,7 @@ def diff(before: Dataset, after: Dataset) -> DatasetDiff:
     splits = in_order({*before.spec.splits, *after.spec.splits})
     names: dict[str, int] = {}
     columns = _common_columns(before, after)
-    read = [_read(side, splits, names, columns) for side in (before, after)]
+    read = [_read(side, splits, names, columns, _rendering_for(side, before, after)) for side in (before, after)]
     ours, theirs = numbered(*(digests for _, digests in read))
     old, new = (
         _Items(ids=ids, splits=split, labels=label, contents=contents)
@@ -129,16 +131,31 @@ def diff(before: Dataset, after: Dataset) -> DatasetDiff:
         unchanged=len(a) - len(relabelled) - len(moved),
         balance=_balance(before, after),
         seen=(*_seen("after", new, old, splits), *_seen("before", old, new, splits)),
+        inputs=_inputs(before, after),
     )
 
 
+def _inputs(before: Dataset, after: Dataset) -> tuple[str, str] | None:
+    if before.spec.input == after.spec.input and before.spec.rendering == after.spec.rendering:
+        return None
+    first, second = (
+        "; ".join(str(part) for part in (side.spec.input, side.spec.rendering) if part is not None) for side in (before, after)
+    )
+    return (first, second)
+
+
 def _read(
-    dataset: Dataset, splits: Sequence[str], names: dict[str, int], columns: Sequence[str] | None
+    dataset: Dataset,
+    splits: Sequence[str],
+    names: dict[str, int],
+    columns: Sequence[str] | None,
+    rendering: Rendering | None,
 ) -> tuple[tuple[NDArray[np.str_], Positions, Positions], Digests]:
     """Ids, split numbers, label numbers and digests of all items; label names that are new get the next number.
 
     Args:
         columns: of a table, those that its rows are known by; None: all.
+        rendering: of image files, how they are read to compare them; None: as they are in this version.
     """
     ids, split_numbers, label_numbers, digests = [], [], [], []
     for name in dataset.spec.splits:
@@ -148,7 +165,10 @@ def _read(
         ids.append(split.items)
         split_numbers.append(np.full(len(split), splits.index(name), dtype=np.int64))
         label_numbers.append(known[codes])
-        digests.append((split.digests() if columns is None else _row_digests(split, dataset, columns)).array)
+        if rendering is not None and split.digests_as is not None:
+            digests.append(split.digests_as(rendering).array)
+        else:
+            digests.append((split.digests() if columns is None else _row_digests(split, dataset, columns)).array)
     facts = (np.concatenate(ids), np.concatenate(split_numbers), np.concatenate(label_numbers))
     return facts, Digests(np.concatenate(digests))
 
@@ -158,6 +178,14 @@ def _common_columns(before: Dataset, after: Dataset) -> list[str] | None:
     tables = [side.spec.input for side in (before, after)]
     sets = [{column.name for column in table.columns} for table in tables if isinstance(table, TableInput)]
     return sorted(sets[0] & sets[1]) if len(sets) == 2 and sets[0] != sets[1] else None
+
+
+def _rendering_for(side: Dataset, before: Dataset, after: Dataset) -> Rendering | None:
+    """How the images of one version are read where the two versions read theirs otherwise: a new size changes no picture."""
+    ours, theirs = before.spec.rendering, after.spec.rendering
+    common = theirs or ours
+    own = side.spec.rendering
+    return None if common is None or (own is not None and own.key == common.key) else common
 
 
 def _row_digests(split: Split, dataset: Dataset, columns: Sequence[str]) -> Digests:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.folder import File
 from pipelines.data.inputs import Inputs, chunks, select
-from pipelines.data.spec import Division, ImageInput, Overlap, TableInput, Task
+from pipelines.data.spec import Division, ImageInput, Overlap, Rendering, TableInput, Task
 from pipelines.data.splits import TEST, TRAIN, divide
 
 DIGEST_SIZE = 16
@@ -70,6 +70,7 @@ class Split:
         targets: class index, int64, shape (n,); of masks the class index of each pixel, uint8 (n, height, width), 255 where
             nobody labelled it; of a regression float64 (n, targets), finite.
         digests: computes the content digest of each item, `DIGEST_SIZE` bytes each.
+        digests_as: of image files: computes their digests as they would be under another rendering, to compare two versions.
         facts: what else the data say about each item (columns of a table as they were written, dropped ones too): texts with
             None for missing, numbers with NaN; no model sees them, evaluations slice and cluster by them.
     """
@@ -79,6 +80,7 @@ class Split:
     inputs: Inputs
     targets: NDArray[Any]
     digests: Callable[[], Digests]
+    digests_as: Callable[[Rendering | None], Digests] | None = None
     facts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -104,7 +106,9 @@ def strata(targets: NDArray[Any]) -> NDArray[np.int64]:
 
 
 class Source(Protocol):
-    """Data files as one format reads them. Opening is cheap, `read` is not; `input` is known after the first `read`."""
+    """Data files as one format reads them. Opening is cheap, `read` is not; `input` and `rendering` are known when all splits
+    were read.
+    """
 
     @property
     def files(self) -> tuple[File, ...]: ...
@@ -124,6 +128,8 @@ class Source(Protocol):
     def mask_values(self) -> tuple[int, ...]: ...
     @property
     def input(self) -> ImageInput | TableInput: ...
+    @property
+    def rendering(self) -> Rendering | None: ...
 
     def read(self, split: str, advance: Advance) -> Split: ...
 
@@ -160,6 +166,10 @@ class Divided:
     def input(self) -> ImageInput | TableInput:
         return self._whole.input
 
+    @property
+    def rendering(self) -> Rendering | None:
+        return self._whole.rendering
+
     def read(self, split: str, advance: Advance) -> Split:
         if not self._parts:
             whole = self._whole.read(TRAIN, advance)
@@ -173,12 +183,14 @@ def _part(whole: Split, name: str, positions: NDArray[np.int64], digests: Digest
     ids = [f"{name}/{whole.items[position].partition('/')[2]}" for position in positions]
     # Without pixels there is nothing to pick, and picking would make an array of them.
     hollow = isinstance(whole.inputs, np.ndarray) and not any(whole.inputs.strides)
+    again = whole.digests_as
     return Split(
         name=name,
         items=np.array(ids, dtype=np.str_),
         inputs=whole.inputs[: len(positions)] if hollow else select(whole.inputs, positions),
         targets=whole.targets[positions],
         digests=lambda: digests.at(positions),
+        digests_as=None if again is None else lambda rendering: again(rendering).at(positions),
         facts={key: values[positions] for key, values in whole.facts.items()},
     )
 

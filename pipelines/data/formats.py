@@ -7,6 +7,7 @@ the guess. Images are of three formats: in folders of their class, with a mask e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 
 from pipelines.data import idx, image_folders, large_tables, masks, metadata, npy, npz, tables
@@ -15,8 +16,9 @@ from pipelines.data.folder import File, Folder
 from pipelines.data.inputs import Room
 from pipelines.data.memory import Picture
 from pipelines.data.options import SEED, TEST_FRACTION, Options
-from pipelines.data.spec import Division, Format
+from pipelines.data.spec import Division, Format, Rendering
 from pipelines.data.splits import lacks_test
+from pipelines.data.stacking import Stack
 from registry.errors import BadData
 
 _CLAIMS: Mapping[Format, Callable[[File], bool]] = MappingProxyType(
@@ -34,8 +36,6 @@ _OPEN: Mapping[Format, Callable[[Sequence[File], Options, Room], Source]] = Mapp
         "idx": idx.open_idx,
         "npz": npz.open_npz,
         "npy": npy.open_npy,
-        "masks": lambda files, options, _: masks.open_masks(files, options),
-        "metadata": lambda files, options, _: metadata.open_metadata(files, options),
     }
 )
 _IN_FOLDERS: tuple[Format, ...] = ("images", "masks", "metadata")
@@ -44,13 +44,19 @@ NOT_SMALL: frozenset[Format] = frozenset({"idx", "npz", "npy", "csv", "parquet"}
 
 
 def open_source(
-    folder: Folder, options: Options, room: Room, pictures: dict[str, Picture] | None = None
+    folder: Folder,
+    options: Options,
+    room: Room,
+    *,
+    rendering: Rendering | None,
+    pictures: dict[str, Picture] | None = None,
 ) -> tuple[Format, Source]:
     """Find the data files of a folder and open them; data without a test split get one.
 
     Args:
         room: how much of a split is kept in memory.
-        pictures: images that need not be decoded to be counted; see `image_folders.FolderSource`.
+        rendering: how image files become arrays.
+        pictures: images that need not be decoded to be counted; see `stacking.Stack`.
     Raises:
         BadData: no data, data of several formats or in several folders, or a reader refuses them.
     """
@@ -61,13 +67,16 @@ def open_source(
         raise BadData(f"{empty[0]} is empty (0 bytes)", hint="fetch the file again, or remove it")
     if format_ not in _IN_FOLDERS:
         _check_one_place(files, folder)
+        _refuse_to_render(format_, options)
+    elif options.fit and not options.size:
+        raise BadData(f"fit is {options.fit}, and there is no size to fit into", hint=f"--size 224 --fit {options.fit}")
     division = Division(
         seed=SEED if options.seed is None else options.seed,
         test_fraction=TEST_FRACTION if options.test_fraction is None else options.test_fraction,
     )
     source: Source
-    if format_ == "images":
-        source = image_folders.open_images(files, options, pictures, room)
+    if format_ in _IN_FOLDERS:
+        source = _open_pictures(format_, files, options, room, rendering=rendering, pictures=pictures, where=folder.root)
     elif format_ in _OPEN:
         source = _OPEN[format_](files, options, room)
     else:
@@ -75,6 +84,33 @@ def open_source(
     if lacks_test(source.splits) and division.test_fraction:
         source = Divided(source, division)
     return format_, source
+
+
+def _open_pictures(
+    format_: Format,
+    files: Sequence[File],
+    options: Options,
+    room: Room,
+    *,
+    rendering: Rendering | None,
+    pictures: dict[str, Picture] | None,
+    where: Path,
+) -> Source:
+    images = [file for file in files if image_folders.claims(file)]
+    if format_ == "masks":
+        images = [file for file in images if not masks.is_mask(file)]
+    stack = Stack(images, rendering=rendering, known=pictures, room=room, where=where)
+    if format_ == "masks":
+        return masks.open_masks(files, options, stack, rendering)
+    if format_ == "metadata":
+        return metadata.open_metadata(files, options, stack)
+    return image_folders.open_images(files, options, stack)
+
+
+def _refuse_to_render(format_: Format, options: Options) -> None:
+    said = next((name for name in ("size", "fit", "levels") if getattr(options, name) is not None), None)
+    if said is not None:
+        raise BadData(f"{said} is for image files, and these are data of the format {format_}", hint=f"leave out {said}")
 
 
 def _open_tables(files: Sequence[File], options: Options, division: Division, room: Room) -> Source:

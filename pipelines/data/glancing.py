@@ -1,8 +1,8 @@
 """Decoding images only to know their digests and shapes: in as many processes as there are processors, where that pays.
 
 Decoding a small image is Python's own work for two thirds of the time, so threads get in each other's way. A child is
-`python -m pipelines.data.glancing`: one line of JSON in, the names and places of its share; for each batch of them one line
-out, their digests and shapes, or why one of them cannot be used.
+`python -m pipelines.data.glancing`: one line of JSON in, the names and places of its share and how they are to be read; for
+each batch of them one line out, what they are known by, or why one of them cannot be used.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from threading import Thread
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.data.contents import image_digests
-from pipelines.data.decoding import decode, decoded
+from pipelines.data.decoding import Decoded, decode, decoded
 from pipelines.data.folder import File
 from pipelines.data.memory import Picture
+from pipelines.data.spec import Rendering
 from registry.errors import BadData, RegError
 
 # A child costs half a second to start; it decodes so many in five.
@@ -32,7 +32,7 @@ _MANY = 20_000
 _AT_ONCE = 250
 
 
-def glance(files: Sequence[File]) -> Iterator[tuple[File, Picture]]:
+def glance(files: Sequence[File], rendering: Rendering | None) -> Iterator[tuple[File, Picture]]:
     """What each image is known by, in any order.
 
     Raises:
@@ -40,30 +40,31 @@ def glance(files: Sequence[File]) -> Iterator[tuple[File, Picture]]:
     """
     processes = min(os.cpu_count() or 1, 8, len(files) // (_MANY // 2))
     if processes > 1:
-        yield from _by_children(files, processes)
+        yield from _by_children(files, rendering, processes)
     else:
-        yield from ((file, picture(pixels)) for file, pixels in decoded(files))
+        yield from ((file, picture(found)) for file, found in decoded(files, rendering))
 
 
-def picture(pixels: NDArray[np.uint8]) -> Picture:
-    height, width, channels = pixels.shape
-    return Picture(image_digests(pixels[np.newaxis])[0].hex(), (height, width, channels))
+def picture(found: Decoded) -> Picture:
+    height, width, channels = found.pixels.shape
+    return Picture(image_digests(found.pixels[np.newaxis])[0].hex(), (height, width, channels), found.turned)
 
 
-def _by_children(files: Sequence[File], processes: int) -> Iterator[tuple[File, Picture]]:
+def _by_children(files: Sequence[File], rendering: Rendering | None, processes: int) -> Iterator[tuple[File, Picture]]:
     answers: SimpleQueue[tuple[Sequence[File], Any]] = SimpleQueue()
     children = [_child() for _ in range(processes)]
     shares = [files[number::processes] for number in range(processes)]
     for child, share in zip(children, shares, strict=True):
-        Thread(target=_hear, args=(child, share, answers), daemon=True).start()
+        Thread(target=_hear, args=(child, share, rendering, answers), daemon=True).start()
     try:
         left = len(files)
         while left:
             batch, said = answers.get()
             if not isinstance(said, list) or len(said) != len(batch):
                 raise _problem(said)
-            for file, (digest, height, width, channels) in zip(batch, said, strict=True):
-                yield file, Picture(digest, (height, width, channels))
+            for file, (digest, shape, turned) in zip(batch, said, strict=True):
+                height, width, channels = shape
+                yield file, Picture(digest, (height, width, channels), turned)
             left -= len(batch)
     finally:
         for child in children:
@@ -76,12 +77,18 @@ def _child() -> subprocess.Popen[str]:
     return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def _hear(child: subprocess.Popen[str], share: Sequence[File], answers: SimpleQueue[tuple[Sequence[File], Any]]) -> None:
+def _hear(
+    child: subprocess.Popen[str],
+    share: Sequence[File],
+    rendering: Rendering | None,
+    answers: SimpleQueue[tuple[Sequence[File], Any]],
+) -> None:
     assert child.stdin is not None
     assert child.stdout is not None
     batches = [share[start : start + _AT_ONCE] for start in range(0, len(share), _AT_ONCE)]
     with suppress(OSError), child.stdin as stream:
-        stream.write(json.dumps([[file.name, file.path, file.size, file.offset] for file in share]) + "\n")
+        how = None if rendering is None else rendering.model_dump(mode="json")
+        stream.write(json.dumps([how, [[file.name, file.path, file.size, file.offset] for file in share]]) + "\n")
     with child.stdout as lines:
         for batch, line in zip_longest(batches, lines):
             if batch is not None:
@@ -95,13 +102,12 @@ def _problem(said: Any) -> RegError:
 
 
 def main() -> None:
-    files = [
-        File(name=name, path=path, size=size, offset=offset) for name, path, size, offset in json.loads(sys.stdin.readline())
-    ]
+    how, share = json.loads(sys.stdin.readline())
+    rendering = None if how is None else Rendering.model_validate(how)
+    files = [File(name=name, path=path, size=size, offset=offset) for name, path, size, offset in share]
     for start in range(0, len(files), _AT_ONCE):
         try:
-            found = [picture(decode(file)) for file in files[start : start + _AT_ONCE]]
-            said: Any = [[digest, *shape] for digest, shape in found]
+            said: Any = [picture(decode(file, rendering)) for file in files[start : start + _AT_ONCE]]
         except RegError as error:
             said = {"error": error.message, "hint": error.hint}
         sys.stdout.write(json.dumps(said) + "\n")

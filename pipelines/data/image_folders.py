@@ -1,28 +1,24 @@
 """Folders of image files: `train/<class>/...` and `test/<class>/...`, or only `<class>/...`.
 
-All images of a dataset have one shape. Decoded images that are too large for memory together are decoded when they are asked
-for, again in each epoch.
+All images of a dataset become one shape (`pipelines.data.stacking`). Decoded images that are too large for memory together are
+decoded when they are asked for, again in each epoch.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipelines.data.contents import Advance, Digests, Split, image_digests
-from pipelines.data.decoding import decode, decoded
+from pipelines.data.contents import Advance, Split
 from pipelines.data.folder import File
-from pipelines.data.glancing import glance
-from pipelines.data.inputs import Inputs, OnDisk, Room
-from pipelines.data.memory import Picture
 from pipelines.data.options import Options
-from pipelines.data.spec import ImageInput, Task
+from pipelines.data.spec import ImageInput, Rendering, Task
 from pipelines.data.splits import TRAIN, in_order, split_named
+from pipelines.data.stacking import Stack, digests_of
 from registry.errors import BadData
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -45,8 +41,7 @@ class FolderSource:
     """Splits of image files; class names are the folders' names, sorted, unless `labels` gives their order.
 
     Args:
-        pictures: where only digests and shapes are asked for: those that are known, by the names of the files. Reading adds
-            the others, and gives every split `inputs` of the right shape without pixels. None to read the pixels.
+        stack: of all their files.
     """
 
     task: Task = "image-classification"
@@ -55,18 +50,9 @@ class FolderSource:
     mask_values: tuple[int, ...] = ()
     division = None
 
-    def __init__(
-        self,
-        images: dict[str, list[_Image]],
-        *,
-        labels: tuple[str, ...] | None,
-        pictures: dict[str, Picture] | None,
-        room: Room | None = None,
-    ) -> None:
-        self._pictures = pictures
-        self._room = room or Room()
+    def __init__(self, images: Mapping[str, Sequence[_Image]], *, labels: tuple[str, ...] | None, stack: Stack) -> None:
+        self._stack = stack
         self._images = {name: images[name] for name in in_order(images)}
-        self._first: tuple[str, ImageInput] | None = None
         self.splits = tuple(self._images)
         self.files = tuple(image.file for split in self._images.values() for image in split)
         first = self.splits[0]
@@ -81,92 +67,30 @@ class FolderSource:
 
     @property
     def input(self) -> ImageInput:
-        assert self._first is not None, "input is known after the first read"
-        return self._first[1]
+        return self._stack.input
+
+    @property
+    def rendering(self) -> Rendering | None:
+        return self._stack.rendering
 
     def read(self, split: str, advance: Advance) -> Split:
         images = self._images[split]
         files = [image.file for image in images]
         index = {label: position for position, label in enumerate(self.labels)}
-        inputs, digests = (
-            self._pixels(files, advance) if self._pictures is None else self._glance(files, self._pictures, advance)
-        )
+        inputs, digests = self._stack.read(files, advance)
         return Split(
             name=split,
             items=np.array([f"{split}/{image.id}" for image in images], dtype=np.str_),
             inputs=inputs,
             targets=np.array([index[image.label] for image in images], dtype=np.int64),
             digests=digests,
+            digests_as=partial(digests_of, files),
         )
 
-    def _pixels(self, files: Sequence[File], advance: Advance) -> tuple[Inputs, Callable[[], Digests]]:
-        first = decode(files[0])
-        self._check(files[0], first.shape)
-        if not self._room.keeps(len(files) * first.nbytes):
-            advance(sum(file.size for file in files))
-            lazily = Pictures(files, shape=first.shape, check=self._check)
-            return lazily, partial(image_digests, lazily)
-        pixels = np.empty((len(files), *first.shape), dtype=np.uint8)
-        for position, (file, array) in enumerate(decoded(files)):
-            self._check(file, array.shape)
-            pixels[position] = array
-            advance(file.size)
-        return pixels, partial(image_digests, pixels)
 
-    def _glance(
-        self, files: Sequence[File], known: dict[str, Picture], advance: Advance
-    ) -> tuple[NDArray[np.uint8], Callable[[], Digests]]:
-        for file, picture in glance([file for file in files if file.name not in known]):
-            known[file.name] = picture
-            advance(file.size)
-        for file in files:
-            self._check(file, known[file.name].shape)
-        shape = (len(files), *self.input.shape)
-        return np.broadcast_to(np.uint8(0), shape), lambda: Digests.of(bytes.fromhex(known[f.name].digest) for f in files)
-
-    def _check(self, file: File, shape: tuple[int, ...]) -> None:
-        if self._first is None:
-            height, width, channels = shape
-            self._first = (file.name, ImageInput(height=height, width=width, channels=channels))
-            self._shape = shape
-        elif shape != self._shape:
-            height, width, channels = shape
-            name, first = self._first
-            raise BadData(
-                f"{file.name} is {height}×{width}×{channels}, {name} is {first.height}×{first.width}×{first.channels}",
-                hint="bring all images to one size and number of channels",
-            )
-
-
-class Pictures(OnDisk):
-    """Images that are decoded when they are asked for.
-
-    Args:
-        shape: of each of them.
-        check: told each file and the shape that was found in it; raises where that is another one.
-    """
-
-    def __init__(
-        self, files: Sequence[File], *, shape: tuple[int, ...], check: Callable[[File, tuple[int, ...]], None]
-    ) -> None:
-        self.shape, self.dtype = (len(files), *shape), np.dtype(np.uint8)
-        self._files, self._confirm = files, check
-
-    def _read(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
-        found = np.empty((len(positions), *self.shape[1:]), dtype=np.uint8)
-        for place, (file, array) in enumerate(decoded([self._files[position] for position in positions])):
-            self._confirm(file, array.shape)
-            found[place] = array
-        return found
-
-
-def open_images(
-    files: Sequence[File], options: Options, pictures: dict[str, Picture] | None = None, room: Room | None = None
-) -> FolderSource:
+def open_images(files: Sequence[File], options: Options, stack: Stack) -> FolderSource:
     """Read splits and classes off the folders' names.
 
-    Args:
-        pictures, room: see `FolderSource` and `pipelines.data.inputs`.
     Raises:
         BadData: images without a class folder, or splits beside classes.
     """
@@ -197,4 +121,4 @@ def open_images(
             raise BadData(f"the folders '{spelled[split]}' and '{path[0]}' are both the split '{split}'", hint="merge them")
         inside = path[depth - 1 :]
         found.setdefault(split, []).append(_Image(file=file, label=inside[0], id="/".join(inside)))
-    return FolderSource(found, labels=options.labels, pictures=pictures, room=room)
+    return FolderSource(found, labels=options.labels, stack=stack)

@@ -4,7 +4,8 @@ In folders an image and its mask are found by one rule that covers the layouts p
 (or a kin of it) out of the path and `_mask` off the stem, and what is left is the same for both. So `train/images/a.png` goes
 with `train/masks/a.png`, `images/train/a.jpg` with `labels/train/a.png`, and `p1/scan_3.tif` with `p1/scan_3_mask.tif`. A
 folder between split and file, such as one per patient, becomes the column `folder` of evaluations: items of one patient are
-no independent ones, and a gate can cluster by it.
+no independent ones, and a gate can cluster by it. Images of many sizes are framed as their description says, and each mask in
+the very same way; a mask of another size than its image is refused before that.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.arrays import ArraySource, Pair, Stored
-from pipelines.data.contents import Advance, Split, image_digests
-from pipelines.data.decoding import decode_mask
+from pipelines.data.contents import Advance, Split
+from pipelines.data.decoding import Decoded, decode_mask, each, size_of
 from pipelines.data.folder import File
+from pipelines.data.framing import Size, frame
 from pipelines.data.inputs import Inputs, Room
 from pipelines.data.options import Options
-from pipelines.data.spec import IGNORED, ImageInput, Task
+from pipelines.data.spec import IGNORED, ImageInput, Rendering, Task
 from pipelines.data.splits import TRAIN, in_order, split_named
-from pipelines.data.stacking import Stack
+from pipelines.data.stacking import Stack, digests_of
 from pipelines.data.targets import MaskClasses, mask_classes
 from registry.errors import BadData
 
@@ -34,7 +36,10 @@ _IMAGES = frozenset({"images", "image", "imgs", "img"})
 _MASKS = frozenset({"masks", "mask", "labels", "label", "annotations", "segmentations"})
 _SUFFIX = "_mask"
 
+_HINT = "bring masks to the size of their images"
+
 _Key = tuple[str, ...]
+_Raw = tuple[NDArray[np.uint8], list[Size]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +69,12 @@ def are_paired(files: Sequence[File]) -> bool:
     return bool(pictured) and any(_stem(file) in pictured for file in files)
 
 
-def open_masks(files: Sequence[File], options: Options) -> MaskSource:
+def open_masks(files: Sequence[File], options: Options, stack: Stack, rendering: Rendering | None) -> MaskSource:
     """Pair images with masks and sort them into splits.
 
+    Args:
+        stack: of the images.
+        rendering: of the masks.
     Raises:
         BadData: an image without a mask, a mask without an image, two of one name, or splits beside folders that are none.
     """
@@ -92,7 +100,12 @@ def open_masks(files: Sequence[File], options: Options) -> MaskSource:
         ids = [item.id for item in items]
         if len(set(ids)) < len(ids):
             raise BadData(f"two images of the split '{split}' are called {max(ids, key=ids.count)}", hint="rename one of them")
-    return MaskSource(found, options)
+    return MaskSource(found, options, stack, rendering)
+
+
+def is_mask(file: File) -> bool:
+    """Whether one of the files of such a dataset is a mask, by its name."""
+    return _meaning(file)[1]
 
 
 class MaskSource:
@@ -103,11 +116,11 @@ class MaskSource:
     targets: tuple[str, ...] = ()
     division = None
 
-    def __init__(self, items: dict[str, list[_Item]], options: Options) -> None:
+    def __init__(self, items: dict[str, list[_Item]], options: Options, stack: Stack, rendering: Rendering | None) -> None:
         self._items = {name: items[name] for name in in_order(items)}
         self._options = options
-        self._images, self._masks = Stack(), Stack(decode_mask)
-        self._raw: dict[str, NDArray[np.uint8]] = {}
+        self._images, self._how = stack, rendering
+        self._raw: dict[str, _Raw] = {}
         self.splits = tuple(self._items)
         self.files = tuple(file for some in self._items.values() for item in some for file in (item.image, item.mask))
 
@@ -121,43 +134,70 @@ class MaskSource:
 
     @property
     def input(self) -> ImageInput:
-        height, width, channels = self._images.shape
-        return ImageInput(height=height, width=width, channels=channels)
+        return self._images.input
+
+    @property
+    def rendering(self) -> Rendering | None:
+        return self._images.rendering
 
     def read(self, split: str, advance: Advance) -> Split:
         items = self._items[split]
-        images = self._images.read([item.image for item in items], advance)
-        self._raw[split] = self._masks.read([item.mask for item in items], advance)
-        if self._masks.shape != self._images.shape[:2]:
-            mask, image = ("×".join(map(str, shape[:2])) for shape in (self._masks.shape, self._images.shape))
-            raise BadData(
-                f"{items[0].mask.name} is {mask}, its image is {image}", hint="bring masks to the size of their images"
-            )
+        files = [item.image for item in items]
+        images, digests = self._images.read(files, advance)
+        self._raw[split] = self._decoded(items, advance)
         classes = self._classes
-        masks = self._raw.pop(split)
-        for mask, item in zip(masks, items, strict=True):
-            mask[...] = classes.indices(mask, name=item.mask.name)
+        masks, sizes = self._raw.pop(split)
+        if masks.shape[1:] != images.shape[1:3]:
+            mask, image = ("×".join(map(str, shape)) for shape in (masks.shape[1:], images.shape[1:3]))
+            raise BadData(f"{items[0].mask.name} is {mask}, its image is {image}", hint=_HINT)
+        for mask, size, item in zip(masks, sizes, items, strict=True):
+            inside = self._inside(size)
+            mask[inside] = classes.indices(mask[inside], name=item.mask.name)
         folders = [item.id.rpartition("/")[0] for item in items]
         return Split(
             name=split,
             items=np.array([f"{split}/{item.id}" for item in items], dtype=np.str_),
             inputs=images,
             targets=masks,
-            digests=partial(image_digests, images),
+            digests=digests,
+            digests_as=partial(digests_of, files),
             facts={"folder": np.array(folders, dtype=object)} if any(folders) else {},
         )
+
+    def _decoded(self, items: Sequence[_Item], advance: Advance) -> _Raw:
+        """The masks of items as the numbers that they hold, uint8 (n, height, width), and how large each was."""
+        image_of = {item.mask.name: item.image for item in items}
+        found: NDArray[np.uint8] | None = None
+        sizes = []
+        masks = [item.mask for item in items]
+        for at, (file, mask) in enumerate(each(masks, lambda file: _of_its_image(file, image_of[file.name], self._how))):
+            if found is None:
+                found = np.empty((len(items), *mask.pixels.shape), dtype=np.uint8)
+            if mask.pixels.shape != found.shape[1:]:
+                one, other = ("×".join(map(str, shape)) for shape in (mask.pixels.shape, found.shape[1:]))
+                raise BadData(f"{file.name} is {one}, {masks[0].name} is {other}", hint=_HINT)
+            found[at] = mask.pixels
+            sizes.append(mask.size)
+            advance(file.size)
+        assert found is not None, "a split exists by its files"
+        return found, sizes
+
+    def _inside(self, size: Size) -> tuple[slice, slice]:
+        """Where in its array a mask of this size is. What lies beside it is nobody's, also where 255 is a class."""
+        if self._how is None or self._how.size is None:
+            return slice(None), slice(None)
+        _, (height, width), (top, left) = frame(size, self._how.size, self._how.fit or "crop")
+        return slice(top, top + height), slice(left, left + width)
 
     @cached_property
     def _classes(self) -> MaskClasses:
         first = self.splits[0]
-        masks = np.empty(0, np.uint8)
+        found = np.zeros(256, dtype=np.bool_)
         if self._options.mask_values is None:
-            masks = self._raw[first] if first in self._raw else self._masks.read(self._first_masks, lambda _: None)
-        return mask_classes(masks, self._options, name=f"the masks of '{first}'")
-
-    @property
-    def _first_masks(self) -> list[File]:
-        return [item.mask for item in self._items[self.splits[0]]]
+            masks, sizes = self._raw[first] if first in self._raw else self._decoded(self._items[first], lambda _: None)
+            for mask, size in zip(masks, sizes, strict=True):
+                found[mask[self._inside(size)]] = True
+        return mask_classes(np.flatnonzero(found), self._options, name=f"the masks of '{first}'")
 
 
 class MaskArrays(ArraySource):
@@ -181,7 +221,7 @@ class MaskArrays(ArraySource):
     def _classes(self) -> MaskClasses:
         stored = self._pairs[self.splits[0]].labels
         masks = np.empty(0, np.uint8) if self._options.mask_values is not None else _as_masks(stored)
-        return mask_classes(masks, self._options, name=stored.name)
+        return mask_classes(np.flatnonzero(np.bincount(masks.ravel(), minlength=256)), self._options, name=stored.name)
 
     def _targets(self, pair: Pair) -> NDArray[Any]:
         masks = _as_masks(pair.labels)
@@ -209,6 +249,14 @@ def _as_masks(stored: Stored) -> NDArray[np.uint8]:
     if lowest < 0 or highest > IGNORED:
         raise BadData(f"{stored.name} holds values from {lowest} to {highest}, 0 to {IGNORED} was expected")
     return array.astype(np.uint8)
+
+
+def _of_its_image(mask: File, image: File, rendering: Rendering | None) -> Decoded:
+    found = decode_mask(mask, rendering)
+    if rendering is not None and found.size != (wanted := size_of(image)):
+        sizes = ["×".join(map(str, size)) for size in (found.size, wanted)]
+        raise BadData(f"{mask.name} is {sizes[0]}, its image is {sizes[1]}", hint=_HINT)
+    return found
 
 
 def _meaning(file: File) -> tuple[_Key, bool]:

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from pipelines.data import image_folders
 from pipelines.data.arrays import ArraySource, Pair
 from pipelines.data.columns import TARGETS
-from pipelines.data.contents import Advance, Split, image_digests
+from pipelines.data.contents import Advance, Split
 from pipelines.data.folder import File
 from pipelines.data.inputs import Room
 from pipelines.data.options import Options
-from pipelines.data.spec import ImageInput, Task
+from pipelines.data.spec import ImageInput, Rendering, Task
 from pipelines.data.splits import TRAIN, in_order, split_named, split_within
-from pipelines.data.stacking import Stack
+from pipelines.data.stacking import Stack, digests_of
 from pipelines.data.tables import claims_csv, read_table, written
 from pipelines.data.targets import finite
 from registry.errors import BadData
@@ -51,7 +51,7 @@ def names_a_table(file: File) -> bool:
     return claims_csv(file) and PurePosixPath(file.name).name.partition(".")[0].lower() == "metadata"
 
 
-def open_metadata(files: Sequence[File], options: Options) -> MetadataSource:
+def open_metadata(files: Sequence[File], options: Options, stack: Stack) -> MetadataSource:
     """Read the tables and find the images that they name.
 
     Raises:
@@ -87,7 +87,7 @@ def open_metadata(files: Sequence[File], options: Options) -> MetadataSource:
                     f"{file.name}: the target '{column}' {kind}, numbers were expected",
                     hint=f"--target {numbers[0]}" if numbers else "add a column of numbers",
                 )
-    return MetadataSource(found, tables=dict(zip(tables, contents, strict=True)), columns=columns)
+    return MetadataSource(found, tables=dict(zip(tables, contents, strict=True)), columns=columns, stack=stack)
 
 
 class MetadataSource:
@@ -99,29 +99,41 @@ class MetadataSource:
     mask_values: tuple[int, ...] = ()
     division = None
 
-    def __init__(self, rows: Mapping[str, Sequence[_Row]], *, tables: Mapping[File, Any], columns: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        rows: Mapping[str, Sequence[_Row]],
+        *,
+        tables: Mapping[File, Any],
+        columns: tuple[str, ...],
+        stack: Stack,
+    ) -> None:
         self._rows = {name: rows[name] for name in in_order(rows)}
         self._tables = list(tables.values())
-        self._images = Stack()
+        self._images = stack
         self.targets = columns
         self.splits = tuple(self._rows)
         self.files = (*tables, *(row.file for some in self._rows.values() for row in some))
 
     @property
     def input(self) -> ImageInput:
-        height, width, channels = self._images.shape
-        return ImageInput(height=height, width=width, channels=channels)
+        return self._images.input
+
+    @property
+    def rendering(self) -> Rendering | None:
+        return self._images.rendering
 
     def read(self, split: str, advance: Advance) -> Split:
         rows = self._rows[split]
-        images = self._images.read([row.file for row in rows], advance)
+        files = [row.file for row in rows]
+        images, digests = self._images.read(files, advance)
         values = np.stack([self._column(name, rows) for name in self.targets], axis=1)
         return Split(
             name=split,
             items=np.array([f"{split}/{row.id}" for row in rows], dtype=np.str_),
             inputs=images,
             targets=finite(values, self.targets, place=f"the split '{split}'"),
-            digests=partial(image_digests, images),
+            digests=digests,
+            digests_as=partial(digests_of, files),
             facts={name: self._column(name, rows) for name in self._facts},
         )
 

@@ -11,6 +11,9 @@ detected; `None` means "not said". The file travels with the data, so that a pul
     drop: [id, comment]          # columns that are no features
     labels: [setosa, versicolor] # class names in index order, or the name of a file with one per line
     mask_values: [0, 128]        # the pixel value of each class in masks (else: those found, without 255, "not labelled")
+    size: 224                    # what images of many sizes become: a square, or HEIGHTxWIDTH such as 192x256
+    fit: crop                    # crop (fill the size, cut out the centre) or pad (fit inside, black around)
+    levels: [0, 4095]            # of images with more than 8 bits: the values that become black and white
     test_fraction: 0.2           # used only when the data come without a test split; 0 makes none
     seed: 0
 """
@@ -19,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +30,13 @@ from typing import Any, get_args
 
 import yaml
 
-from pipelines.data.spec import FORMATS, Format, Task
+from pipelines.data.spec import FITS, FORMATS, Fit, Format, Rendering, Task
 from registry.errors import BadData
 
 FILE = "dataset.yaml"
 TEST_FRACTION = 0.2
 SEED = 0
+LARGEST = 16_384  # pixels along a side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,9 @@ class Options:
     drop: tuple[str, ...] | None = None
     labels: tuple[str, ...] | None = None
     mask_values: tuple[int, ...] | None = None
+    size: tuple[int, int] | None = None
+    fit: Fit | None = None
+    levels: tuple[int, int] | None = None
     test_fraction: float | None = None
     seed: int | None = None
 
@@ -65,11 +73,22 @@ class Options:
             raise BadData(f"targets are {list(self.targets)}, different names were expected", hint="targets: [x, y]")
         if self.mask_values is not None:
             _check_mask_values(self.mask_values, self.labels)
+        if self.size is not None and not all(1 <= side <= LARGEST for side in self.size):
+            height, width = self.size
+            raise BadData(f"size is {height}×{width}, sides from 1 to {LARGEST:,} pixels were expected", hint="--size 224")
+        if self.levels is not None and self.levels[0] >= self.levels[1]:
+            low, high = self.levels
+            raise BadData(f"levels are {low} and {high}, black has to lie below white", hint="--levels 0:65535")
 
     @property
     def wanted(self) -> tuple[str, ...] | None:
         """The names of what is to be predicted, one or several."""
         return self.targets if self.targets is not None else (self.target,) if self.target is not None else None
+
+    @property
+    def rendering(self) -> Rendering:
+        """How image files are to be read, as far as that was said."""
+        return Rendering(size=self.size, fit=(self.fit or "crop") if self.size else None, levels=self.levels)
 
     def over(self, weaker: Options) -> Options:
         """These options, and the weaker ones where these say nothing."""
@@ -80,7 +99,14 @@ class Options:
 
 
 _KEYS = tuple(field.name for field in dataclasses.fields(Options))
-_CHOICES: Mapping[str, tuple[str, ...]] = {"format": FORMATS, "task": get_args(Task)}
+_CHOICES: Mapping[str, tuple[str, ...]] = {"format": FORMATS, "task": get_args(Task), "fit": FITS}
+_SIZE = re.compile(r"(\d{1,6})(?:\s*[x×]\s*(\d{1,6}))?")
+
+
+def size_of(text: str) -> tuple[int, int] | None:
+    """Height and width as a person writes them: `224`, `192x256`; None where that is no size."""
+    match = _SIZE.fullmatch(text.strip())
+    return (int(match[1]), int(match[2] or match[1])) if match else None
 
 
 def read_options(file: Path) -> tuple[Options, Path | None]:
@@ -134,7 +160,11 @@ def _value(file: Path, key: str, value: Any) -> Any:
             return float(value)
         case "seed" if type(value) is int:
             return value
-        case "format" | "task" if value in _CHOICES[key]:
+        case "size" if type(value) in (int, str) and (size := size_of(str(value))) is not None:
+            return size
+        case "size" | "levels" if isinstance(value, list) and len(value) == 2 and all(type(one) is int for one in value):
+            return tuple(value)
+        case "format" | "task" | "fit" if value in _CHOICES[key]:
             return value
         case "name" | "target" if isinstance(value, str):
             return value
@@ -173,6 +203,9 @@ _WANTED = {
     "drop": "a list of column names",
     "mask_values": "a list of whole numbers from 0 to 255",
     "labels": "a list of class names or the name of a file",
+    "size": "a number of pixels or HEIGHTxWIDTH",
+    "fit": f"one of {', '.join(FITS)}",
+    "levels": "a list of two whole numbers",
     "test_fraction": "a number",
     "seed": "a whole number from 0",
 }
@@ -185,6 +218,9 @@ _EXAMPLES = {
     "drop": "drop: [id]",
     "mask_values": "mask_values: [0, 128, 255]",
     "labels": "labels: ['no', 'yes']",
+    "size": "size: 192x256",
+    "fit": "fit: pad",
+    "levels": "levels: [0, 4095]",
     "test_fraction": "test_fraction: 0.2",
     "seed": "seed: 0",
 }

@@ -7,6 +7,7 @@ description recorded, and refuses a folder that is not what its description says
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from pipelines.data.inputs import IN_MEMORY, Room
 from pipelines.data.memory import Memory, Picture
 from pipelines.data.options import Options
 from pipelines.data.packs import opened, pack
-from pipelines.data.spec import DESCRIPTION, IGNORED, TASKS, DatasetSpec, Format, SplitSpec
+from pipelines.data.spec import DESCRIPTION, IGNORED, TASKS, DatasetSpec, Format, ImageInput, SplitSpec
 from registry.errors import BadData, BadReference, UsageError
 from registry.references import parse
 
@@ -43,6 +44,7 @@ class Inspection:
         data: the data files, also where shards that hold them go into the artifact.
         ignored: names of files that are neither data nor documents.
         pictures: what the images are known by, by the names of their files.
+        rendered: how they were read for that, see `pipelines.data.spec.Rendering.key`.
     """
 
     spec: DatasetSpec
@@ -50,6 +52,7 @@ class Inspection:
     data: tuple[File, ...]
     ignored: tuple[str, ...]
     pictures: Mapping[str, Picture] = field(default_factory=dict)
+    rendered: str = ""
 
     @property
     def packing_pays(self) -> bool:
@@ -117,8 +120,9 @@ def inspect(
     folder = opened(look(path, linked=linked))
     given = (options or Options()).over(folder.said)
     name = dataset_name(given.name if given.name is not None else folder.name)
-    pictures = memory.pictures(folder.files) if memory is not None else {}
-    format_, source = open_source(folder, given, room or Room(), pictures)
+    wanted = given.rendering
+    pictures = memory.pictures(folder.files, rendered=wanted.key) if memory is not None else {}
+    format_, source = open_source(folder, given, room or Room(), rendering=wanted, pictures=pictures)
     if given.task is not None and given.task not in TASKS[format_]:
         known = " or ".join(TASKS[format_])
         raise BadData(f"{path} is data for {known}, not for {given.task}", hint=f"task: {TASKS[format_][0]}")
@@ -135,10 +139,14 @@ def inspect(
         digests = split.digests()
         splits[split.name] = _described(split, digests, source, path)
         contents[split.name] = (split.items, digests)
+    if isinstance(source.input, ImageInput):  # of what kind all images are is known only after the last of them
+        each = math.prod(source.input.shape)
+        splits = {name: split.model_copy(update={"bytes": split.items * each}) for name, split in splits.items()}
     spec = DatasetSpec(
         name=name,
         format=format_,
-        schema_version=1 if source.task.endswith("-classification") else 2,
+        schema_version=3 if source.rendering is not None else 1 if source.task.endswith("-classification") else 2,
+        rendering=source.rendering,
         task=source.task,
         labels=source.labels,
         input=source.input,
@@ -159,6 +167,7 @@ def inspect(
         data=source.files,
         ignored=tuple(file.name for file in folder.files if file.name not in used),
         pictures=pictures,
+        rendered=wanted.key,
     )
 
 
@@ -170,8 +179,9 @@ def inspected(folder: Path, options: Options, room: Room) -> Dataset:
     """
     folder_ = opened(look(folder, linked=True))
     given = options.over(folder_.said)
-    _, source = open_source(folder_, given, room)
-    return Dataset(inspect(folder, options, room=room, linked=True).spec, source)
+    spec = inspect(folder, options, room=room, linked=True).spec
+    _, source = open_source(folder_, given, room, rendering=spec.rendering)
+    return Dataset(spec, source)
 
 
 def load(folder: Path, *, memory: int = IN_MEMORY) -> Dataset:
@@ -201,7 +211,8 @@ def load(folder: Path, *, memory: int = IN_MEMORY) -> Dataset:
         test_fraction=spec.division.test_fraction if spec.division else 0.0,
         seed=spec.division.seed if spec.division else None,
     )
-    _, source = open_source(opened(look(folder, linked=True)), options, Room(memory, folder.parent))
+    room = Room(memory, folder.parent)
+    _, source = open_source(opened(look(folder, linked=True)), options, room, rendering=spec.rendering)
     return Dataset(spec, source)
 
 

@@ -4,8 +4,9 @@ The description is part of the artifact's digest, so it holds no clock, no path 
 has unchanged bytes. It comes back from anywhere, so reading validates it. Class names stand in class index order: `labels[k]`
 is what a model means by output k; `targets[k]` is the number that it means, where the task is a regression.
 
-`schema_version` 1 is a classification; its bytes are those of the first releases. 2 brought masks and numbers as targets: a
-`reg` from before them refuses such data by their version instead of stumbling over them.
+`schema_version` 1 is a classification; its bytes are those of the first releases. 2 brought masks and numbers as targets, 3
+pictures of many sizes and kinds (`rendering`): a `reg` from before them refuses such data by their version instead of stumbling
+over them, and data that need none of it keep the bytes that they had.
 """
 
 from __future__ import annotations
@@ -41,9 +42,50 @@ TASKS: Mapping[Format, tuple[Task, ...]] = MappingProxyType(
     }
 )
 IGNORED = 255  # in a mask: a pixel that nobody labelled, as PASCAL VOC and Cityscapes write it
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 # What version 2 added; a description of version 1 is written without it.
 _ADDED: Any = {"targets": True, "mask_values": True, "splits": {"__all__": {"pixels", "ignored", "targets"}}}
+
+
+Fit = Literal["crop", "pad"]
+FITS: tuple[Fit, ...] = get_args(Fit)
+
+
+class Rendering(Fact):
+    """How image files of any size and kind become arrays of one shape; what is None was not needed for these data.
+
+    Where there is a rendering, a picture stands upright: its EXIF orientation is honoured.
+
+    Attributes:
+        size: height and width of every array. None: that of the files, which is the same for all.
+        fit: `crop` scales a picture until it fills the size and cuts out the centre; `pad` scales it until it fits inside and
+            fills the rest with black (of a mask: with pixels that nobody labelled). Pictures are scaled by bilinear
+            interpolation with antialiasing, masks by the nearest pixel.
+        levels: of images with more than 8 bits per channel, the values that become 0 and 255.
+        channels: 3 where files of different kinds all become RGB: grey is repeated, transparent pixels lie on white.
+    """
+
+    size: tuple[int, int] | None = None
+    fit: Fit | None = None
+    levels: tuple[int, int] | None = None
+    channels: Literal[3] | None = None
+
+    @property
+    def key(self) -> str:
+        """What decides about the pixels of one file, whatever the others are: the same text, the same pixels."""
+        return self.model_dump_json(exclude={"channels"})
+
+    def __str__(self) -> str:
+        words = ["EXIF orientation honoured"]
+        if self.size is not None:
+            height, width = self.size
+            how = {"crop": "scaled to fill, centre cut out", "pad": "scaled to fit, black around"}[self.fit or "crop"]
+            words = [f"{how}: {height}×{width}", *words]
+        if self.levels is not None:
+            words.append("values {:,} to {:,} as 0 to 255".format(*self.levels))
+        if self.channels is not None:
+            words.append("all as RGB, transparent on white")
+        return "; ".join(words)
 
 
 class ImageInput(Fact):
@@ -132,10 +174,10 @@ class DatasetSpec(Fact):
     `referred` says that the version only refers to the data; else it is not written, as it was before there was the word.
 
     `target` is the column of the classes, `targets` are the names of the numbers to predict. `mask_values[k]` is the pixel
-    value of class k in the masks.
+    value of class k in the masks. `rendering` is not written where image files are taken as they are.
     """
 
-    schema_version: Literal[1, 2] = 1
+    schema_version: Literal[1, 2, 3] = 1
     name: str
     format: Format
     task: Task
@@ -151,6 +193,7 @@ class DatasetSpec(Fact):
     files: int
     bytes: int
     referred: bool = False
+    rendering: Rendering | None = None
 
     @property
     def items(self) -> int:
@@ -170,6 +213,8 @@ class DatasetSpec(Fact):
 
     def to_json(self) -> str:
         left_out = (_ADDED if self.schema_version == 1 else {}) | ({} if self.referred else {"referred": True})
+        if self.rendering is None:
+            left_out = left_out | {"rendering": True}
         return self.model_dump_json(indent=2, exclude=left_out) + "\n"
 
     @classmethod

@@ -1,52 +1,199 @@
-"""Image files of one shape as one array: what every folder of images with something other than a class needs."""
+"""The image files of a dataset as arrays of one shape, whatever else belongs to them: a class, a mask, numbers.
+
+A dataset is looked at without keeping pixels: digest and shape of every picture are enough to describe it, and those of files
+that did not change are remembered (`pipelines.data.memory`). Only then is it known whether all have one size, and whether grey
+and coloured ones have to become one kind. A digest is of the picture with its own channels, so one colour photograph that joins
+a thousand grey ones changes no other item. Reading afterwards follows what the description recorded, in memory or, where that
+would be too much, file by file when pixels are asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.contents import Advance
-from pipelines.data.decoding import Decode, decoded
+from pipelines.data.contents import Advance, Digests, image_digests
+from pipelines.data.decoding import decode, decoded, each, size_of, with_channels_of
 from pipelines.data.folder import File
+from pipelines.data.framing import usual
+from pipelines.data.glancing import glance
+from pipelines.data.inputs import Inputs, OnDisk, Room
+from pipelines.data.memory import Picture
+from pipelines.data.spec import ImageInput, Rendering
 from registry.errors import BadData
+
+Shape = tuple[int, ...]
+Pixels = NDArray[np.uint8]
+
+_SURVEYED = 20_000  # files whose sizes are read to say what is wrong with them
 
 
 class Stack:
-    """Decodes files and remembers the first one's shape, which all others must have, whatever their split.
+    """All image files of a dataset.
 
     Args:
-        how: from a file to its numbers; None for pictures (`pipelines.data.decoding.decode`).
+        files: all that will be read, of every split.
+        rendering: how each becomes an array; where they are only looked at, with channels of its own.
+        known: where they are only looked at: what the pictures are known by, by the names of their files; looking adds the
+            others. None to read the pixels.
+        where: the folder they lie in, as a person wrote it.
     """
 
-    def __init__(self, how: Decode | None = None) -> None:
-        self._how = how
-        self._first: tuple[str, tuple[int, ...]] | None = None
+    def __init__(
+        self,
+        files: Sequence[File],
+        *,
+        rendering: Rendering | None,
+        known: dict[str, Picture] | None = None,
+        room: Room | None = None,
+        where: Path | None = None,
+    ) -> None:
+        self._files, self._how, self._known = files, rendering, known
+        self._room, self._where = room or Room(), where
+        self._first: tuple[str, Shape] | None = None
+        self._channels: set[int] = set()
+        self._turned = False
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one item; known after the first `read`."""
+    def input(self) -> ImageInput:
+        """What every item is; known after the last `read`."""
         assert self._first is not None, "a shape is known after the first read"
-        return self._first[1]
+        height, width = self._first[1][:2]
+        return ImageInput(height=height, width=width, channels=3 if len(self._channels) > 1 else max(self._channels))
 
-    def read(self, files: Sequence[File], advance: Advance) -> NDArray[np.uint8]:
-        """The numbers of the files, uint8 (n, ...), in their order.
+    @property
+    def rendering(self) -> Rendering | None:
+        """How the files have to be read to be these items; None where nothing is done to them."""
+        if self._known is None or self._how is None:
+            return self._how
+        mixed = len(self._channels) > 1
+        needed = mixed or self._turned or self._how.size or self._how.levels
+        return self._how.model_copy(update={"channels": 3 if mixed else None}) if needed else None
+
+    def read(self, files: Sequence[File], advance: Advance) -> tuple[Inputs, Callable[[], Digests]]:
+        """The pictures of some files, in their order, uint8 (n, height, width, channels), and what computes their digests.
+
+        Where files are only looked at, the array has the right shape and no pixels.
 
         Raises:
             BadData: one cannot be decoded, or has another shape.
         """
-        stacked: NDArray[np.uint8] | None = None
-        for position, (file, numbers) in enumerate(decoded(files, self._how)):
-            first, shape = self._first = self._first or (file.name, numbers.shape)
-            if numbers.shape != shape:
-                found, wanted = ("×".join(map(str, some)) for some in (numbers.shape, shape))
-                raise BadData(
-                    f"{file.name} is {found}, {first} is {wanted}", hint="bring all images to one size and number of channels"
-                )
-            if stacked is None:
-                stacked = np.empty((len(files), *shape), dtype=np.uint8)
-            stacked[position] = numbers
+        return self._read(files, advance) if self._known is None else self._glance(files, self._known, advance)
+
+    def _glance(
+        self, files: Sequence[File], known: dict[str, Picture], advance: Advance
+    ) -> tuple[Pixels, Callable[[], Digests]]:
+        for file, picture in glance([file for file in files if file.name not in known], self._how):
+            known[file.name] = picture
+            self._compare(file, picture.shape)
             advance(file.size)
-        assert stacked is not None, "a split exists by its files"
-        return stacked
+        for file in files:
+            picture = known[file.name]
+            self._compare(file, picture.shape)
+            self._channels.add(picture.shape[2])
+            self._turned |= picture.turned
+        shape = (len(files), *self.input.shape)
+        return np.broadcast_to(np.uint8(0), shape), lambda: Digests.of(bytes.fromhex(known[f.name].digest) for f in files)
+
+    def _compare(self, file: File, shape: Shape) -> None:
+        """While looking: sizes may differ only where one was said."""
+        self._first = self._first or (file.name, shape)
+        if shape[:2] != self._first[1][:2]:
+            raise _of_many_sizes(self._files, self._where)
+
+    def _read(self, files: Sequence[File], advance: Advance) -> tuple[Inputs, Callable[[], Digests]]:
+        first = with_channels_of(decode(files[0], self._how).pixels, self._how)
+        self._confirm(files[0], first.shape)
+        again = partial(digests_of, files, self._how)
+        if not self._room.keeps(len(files) * first.nbytes):
+            advance(sum(file.size for file in files))
+            pictures = Pictures(files, self._how, shape=first.shape, check=self._confirm)
+            return pictures, again if self._mixes else partial(image_digests, pictures)
+        pixels = np.empty((len(files), *first.shape), dtype=np.uint8)
+        digests: list[bytes] = []
+        for position, (file, found) in enumerate(decoded(files, self._how)):
+            if self._mixes:
+                digests.append(image_digests(found.pixels[np.newaxis])[0])
+            one = with_channels_of(found.pixels, self._how)
+            self._confirm(file, one.shape)
+            pixels[position] = one
+            advance(file.size)
+        return pixels, partial(Digests.of, digests) if self._mixes else partial(image_digests, pixels)
+
+    @property
+    def _mixes(self) -> bool:
+        return self._how is not None and self._how.channels is not None
+
+    def _confirm(self, file: File, shape: Shape) -> None:
+        """While reading: all are what the first one is, because the description says so."""
+        self._first = self._first or (file.name, shape)
+        self._channels.add(shape[2])
+        if shape != self._first[1]:
+            found, wanted = ("×".join(map(str, some)) for some in (shape, self._first[1]))
+            raise BadData(f"{file.name} is {found}, {self._first[0]} is {wanted}", hint="fetch the files again")
+
+
+class Pictures(OnDisk):
+    """Images that are decoded when they are asked for.
+
+    Args:
+        shape: of each of them.
+        check: told each file and the shape that was found in it; raises where that is another one.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[File],
+        rendering: Rendering | None,
+        *,
+        shape: Shape,
+        check: Callable[[File, Shape], None],
+    ) -> None:
+        self.shape, self.dtype = (len(files), *shape), np.dtype(np.uint8)
+        self._files, self._how, self._confirm = files, rendering, check
+
+    def _read(self, positions: NDArray[np.int64]) -> Pixels:
+        found = np.empty((len(positions), *self.shape[1:]), dtype=np.uint8)
+        for place, (file, one) in enumerate(decoded([self._files[position] for position in positions], self._how)):
+            pixels = with_channels_of(one.pixels, self._how)
+            self._confirm(file, pixels.shape)
+            found[place] = pixels
+        return found
+
+
+def digests_of(files: Sequence[File], rendering: Rendering | None) -> Digests:
+    """The content digests of image files, each with its own channels, under a rendering that need not be their dataset's."""
+    found = {file.name: bytes.fromhex(picture.digest) for file, picture in glance(files, rendering)}
+    return Digests.of(found[file.name] for file in files)
+
+
+def _of_many_sizes(files: Sequence[File], where: Path | None) -> BadData:
+    """What sizes there are, and a command that brings them to one."""
+    some = files[:: -(-len(files) // _SURVEYED)]
+    found = {file.name: size for file, size in each(some, size_of)}
+    counts = Counter(found.values())
+    smallest, largest = (which(found.items(), key=lambda one: one[1][0] * one[1][1]) for which in (min, max))
+    common, times = counts.most_common(1)[0]
+    height, width = usual(counts)
+    size = f"{height}" if height == width else f"{height}x{width}"
+    looked = f" (of {len(some):,} looked at)" if len(some) < len(files) else ""
+    most = f"; {times:,} of {len(some):,} are {common[0]}×{common[1]}" if times > 1 else ""
+    return BadData(
+        f"the images have {len(counts):,} sizes{looked}, from {_shown(smallest)} to {_shown(largest)}{most}",
+        hint=f"reg dataset push {_quoted(where)} --size {size}",
+    )
+
+
+def _shown(one: tuple[str, tuple[int, int]]) -> str:
+    name, (height, width) = one
+    return f"{height}×{width} ({name})"
+
+
+def _quoted(where: Path | None) -> str:
+    text = str(where or "path/to/data")
+    return f"'{text}'" if any(sign.isspace() for sign in text) else text

@@ -34,6 +34,8 @@ def facts(spec: DatasetSpec) -> tuple[tuple[str, str], ...]:
         ("task", spec.task),
         ("input", str(spec.input)),
     ]
+    if spec.rendering is not None:
+        found.append(("rendering", str(spec.rendering)))
     if spec.labels:
         found.append(("classes", f"{len(spec.labels)}: {labels}"))
     if spec.mask_values:

@@ -98,6 +98,7 @@ class TableSource:
     """Splits of rows. A split may be spread over several files; its rows are counted on through them."""
 
     mask_values: tuple[int, ...] = ()
+    rendering = None
 
     def __init__(self, files: Mapping[str, Sequence[File]], options: Options, division: Division) -> None:
         self._files = {name: tuple(files[name]) for name in in_order(files)}

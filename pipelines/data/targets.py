@@ -50,16 +50,16 @@ class MaskClasses:
         return found.astype(np.uint8)
 
 
-def mask_classes(masks: NDArray[np.uint8], options: Options, *, name: str) -> MaskClasses:
+def mask_classes(occurring: NDArray[Any], options: Options, *, name: str) -> MaskClasses:
     """The classes that a person named, else those that occur.
 
     Args:
-        masks: those of the train split.
+        occurring: the pixel values of the train split's masks, each once, ascending.
         name: what a message calls them.
     Raises:
         BadData: too many values for classes, or other values than the names fit.
     """
-    found = tuple(int(value) for value in np.flatnonzero(np.bincount(masks.ravel(), minlength=256)))
+    found = tuple(int(value) for value in occurring)
     if options.mask_values is not None:
         return MaskClasses(options.labels or tuple(str(value) for value in options.mask_values), options.mask_values)
     values = found if found == (0, IGNORED) else tuple(value for value in found if value != IGNORED)

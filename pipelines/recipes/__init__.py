@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.data.inputs import Inputs
+from pipelines.data.spec import Rendering
 from pipelines.recipes import sources
 from registry.errors import BadSettings, MissingDependency
 
@@ -61,7 +62,7 @@ class Problem:
     Images have `image` (height, width, channels) and are uint8, [n, height, width, channels]; tables have `features` and
     are float32, [n, features], NaN for missing. What is to be predicted is an `answer`: a class, int64 [n], an index into
     `labels`; a mask, uint8 [n, height, width], the same for every pixel and 255 where nobody labelled it; or values, float32
-    [n, targets], in the units of `targets`.
+    [n, targets], in the units of `targets`. `rendering` is how image files became such inputs, for whoever serves the model.
     """
 
     task: str
@@ -69,6 +70,7 @@ class Problem:
     targets: tuple[str, ...] = ()
     image: tuple[int, int, int] | None = None
     features: tuple[Feature, ...] = ()
+    rendering: Rendering | None = None
 
     @property
     def input_name(self) -> str:

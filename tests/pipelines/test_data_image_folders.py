@@ -113,14 +113,6 @@ def test_an_image_may_be_one_pixel(tmp_path: Path) -> None:
     ("extra", "message"),
     [
         pytest.param(
-            {"train/dog/9.png": images(1, shape=(9, 9))[0]}, "train/dog/9.png is 9×9×1, train/cat/0.png is 4×3×1", id="ragged"
-        ),
-        pytest.param(
-            {"train/dog/9.png": images(1, shape=(4, 3, 3))[0]},
-            "train/dog/9.png is 4×3×3, train/cat/0.png is 4×3×1",
-            id="channels",
-        ),
-        pytest.param(
             {"test/bird/9.png": NOISE[0]}, "test/bird/9.png lies in the class 'bird', which is not one of the 2", id="new class"
         ),
         pytest.param(

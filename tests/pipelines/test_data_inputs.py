@@ -16,7 +16,7 @@ from data_files import idx_bytes, images, publish, write_idx, write_images, writ
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data.image_folders import Pictures
+from pipelines.data.stacking import Pictures
 from pipelines.data.inputs import OnDisk, Room, Rows, Selected, chunks, select
 from pipelines.data.reading import inspect, load
 from registry.errors import BadData, EnvironmentProblem

@@ -41,7 +41,7 @@ def the_file(data: Path) -> File:
 
 
 def remembered(home: Path, data: Path) -> Memory:
-    recall(home, data).keep({"a.csv": "0" * 32}, [the_file(data)], {}, pushed={"a.csv": "0" * 32})
+    recall(home, data).keep({"a.csv": "0" * 32}, [the_file(data)], {}, pushed={"a.csv": "0" * 32}, rendered="")
     return recall(home, data)
 
 
@@ -82,7 +82,7 @@ def test_a_file_that_changed_a_moment_ago_is_not_remembered(
     assert remembered(tmp_path / "home", data).md5(the_file(data)) is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99, "seen": {}, "pushed": {}}', '{"version": 1, "seen": []}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99, "seen": {}, "pushed": {}}', '{"version": 2, "seen": []}'])
 def test_a_memory_that_cannot_be_read_is_made_anew(tmp_path: Path, data: Path, text: str) -> None:
     known = remembered(tmp_path / "home", data)
     known.file.write_text(text)
@@ -96,7 +96,9 @@ def test_a_home_that_cannot_be_written_to_remembers_nothing(tmp_path: Path, data
 
 def test_what_is_remembered_of_images_gives_the_same_description(tmp_path: Path, digits: Path) -> None:
     first = inspect(digits)
-    recall(tmp_path, digits).keep({file.name: "" for file in first.kept}, first.kept, first.pictures, pushed={})
+    recall(tmp_path, digits).keep(
+        {file.name: "" for file in first.kept}, first.kept, first.pictures, pushed={}, rendered=first.rendered
+    )
     opened: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Image, "open", lambda path: opened.append(path))
@@ -107,8 +109,10 @@ def test_what_is_remembered_of_images_gives_the_same_description(tmp_path: Path,
 
 def test_an_image_that_changed_is_decoded_again(tmp_path: Path, digits: Path) -> None:
     first = inspect(digits)
-    recall(tmp_path, digits).keep({file.name: "" for file in first.kept}, first.kept, first.pictures, pushed={})
+    recall(tmp_path, digits).keep(
+        {file.name: "" for file in first.kept}, first.kept, first.pictures, pushed={}, rendered=first.rendered
+    )
     changed = digits / first.kept[-1].name
     Image.new("L", (9, 8)).save(changed)
-    with pytest.raises(BadData, match="is 8×9×1"):
+    with pytest.raises(BadData, match=r"2 sizes, from 8×8 .* to 8×9"):
         inspect(digits, memory=recall(tmp_path, digits))

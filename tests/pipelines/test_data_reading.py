@@ -249,7 +249,7 @@ def test_an_artifact_that_lost_items_is_refused(tmp_path: Path) -> None:
     ("change", "message"),
     [
         pytest.param(None, "is no dataset of reg", id="absent"),
-        pytest.param({"schema_version": 3}, "has schema_version 3, this reg reads up to 2", id="of a later reg"),
+        pytest.param({"schema_version": 4}, "has schema_version 4, this reg reads up to 3", id="of a later reg"),
         pytest.param({"colour": "red"}, "colour: Extra inputs are not permitted", id="unknown key"),
         pytest.param({"labels": ["0"]}, "the classes of split 'train' do not add up to its 20 items", id="contradicts itself"),
     ],

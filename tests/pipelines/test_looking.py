@@ -63,7 +63,7 @@ def test_a_process_that_is_killed_is_no_result(digits: Path, monkeypatch: pytest
 
     monkeypatch.setattr(glancing, "_child", killed)
     with pytest.raises(RegError, match="ended before it was done"):
-        list(glancing.glance(look(digits).files))
+        list(glancing.glance(look(digits).files, None))
 
 
 def test_what_is_pushed_has_the_digests_of_its_bytes(tmp_path: Path, digits: Path) -> None:
