@@ -37,7 +37,8 @@ class Plan:
     """What to evaluate, pinned.
 
     `batches` are the sizes at which two models are timed against each other; `latency_seconds` is the time to spend on the
-    latency of each model alone, per batch size. `own` are metrics of the user's own.
+    latency of each model alone, per batch size. `own` are metrics of the user's own; items that share a value of the column
+    `cluster` are resampled together for them.
     """
 
     model: Version
@@ -50,6 +51,7 @@ class Plan:
     batches: tuple[int, ...] = (1,)
     latency_seconds: float = 1.0
     own: tuple[OwnMetric, ...] = ()
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +174,7 @@ def _evaluate(
             ),
             facts=split.facts,
             own=plan.own,
+            cluster=plan.cluster,
             latency_seconds=plan.latency_seconds,
             on_progress=advance,
         )
@@ -190,6 +193,7 @@ def _evaluate(
                 "device": runtime.device,
                 "fingerprint": runtime.fingerprint,
                 **({"own_metrics": {metric.name: metric.source for metric in plan.own}} if plan.own else {}),
+                **({"cluster": plan.cluster} if plan.own and plan.cluster else {}),
                 **dict(islice(((name, metric.value) for name, metric in done.evaluation.metrics.items()), _LABELLED)),
             },
         )

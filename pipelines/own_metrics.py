@@ -2,18 +2,21 @@
 
 The function is given the items as predictions.parquet has them, a mapping of columns, and answers with one value per item
 or with one number. Values per item are kept as a column, so a gate compares two models on them item by item, like on any
-metric; one number gets an interval by resampling the items and can be held against a limit, but two models are not compared
-on it, because nobody who judges later has the function. It says itself whether more is better, `cost.direction = "lower"`: a
-gate that guesses wrongly would promote the worse model. The file's digest is recorded with each value and its text in the
-evaluation, and a check may ask for it (`source:`): a metric is only as trustworthy as its code.
+metric. One number is asked for again on a thousand resamples of the items, the same for every model that is scored on them,
+and what it was there is kept: a gate pairs these values, because nobody who judges later has the function
+(`registry.replicates`). It says itself whether more is better, `cost.direction = "lower"`: a gate that guesses wrongly would
+promote the worse model. The file's digest is recorded with each value and its text in the evaluation, and a check may ask for
+it (`source:`): a metric is only as trustworthy as its code.
 """
 
 from __future__ import annotations
 
 import re
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,15 +24,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.recipes import sources
+from pipelines.recipes.sources import CodeFailed
 from registry.errors import BadData, BadSettings
 from registry.means import student, units
 from registry.records import Metric
+from registry.replicates import FEWEST, Draws, Replicates, spread
+from registry.resampling import Unstable
 from registry.stats import Interval, wilson
 
 Columns = Mapping[str, NDArray[Any]]
 _SIDE = 0.025  # of a two-sided 95 % interval
 _DIRECTIONS = ("higher", "lower")
-_RESAMPLES, _FEWEST, _SECONDS = 1000, 200, 10.0
+_RESAMPLES = 1000
+_SECONDS, _MOST_SECONDS = 10.0, 60.0  # for all resamples; for as many as a gate needs at least
+_HOPELESS = 20  # so many without a value at the start, and there is no use in more
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
@@ -73,13 +81,14 @@ def load(name: str) -> OwnMetric:
     )
 
 
-def measure(metric: OwnMetric, columns: Columns) -> tuple[Metric, NDArray[Any] | None]:
-    """The metric on these items, and its value per item where it has one.
+def measure(metric: OwnMetric, columns: Columns, *, cluster: str | None = None) -> tuple[Metric, NDArray[Any] | Replicates]:
+    """The metric on these items, and its value per item, or on resamples of them where it is one number for all.
 
     Args:
         columns: those of predictions.parquet; the function gets copies that it cannot change.
+        cluster: the column by which items belong together; resamples hold all of a cluster or nothing.
     Raises:
-        BadData: it gives something else than one number per item or one number, or one that is not finite.
+        BadData: it gives something else than one number per item or one number, or one that is not finite; no such column.
         CodeFailed: it raised; says where.
     """
     given = {name: _locked(values) for name, values in columns.items()}
@@ -88,7 +97,8 @@ def measure(metric: OwnMetric, columns: Columns) -> tuple[Metric, NDArray[Any] |
     common: dict[str, Any] = {"direction": metric.direction, "unit": metric.unit, "n": len(items), "source": metric.source}
     if found.shape == ():
         value = _number(metric, found)
-        return Metric(value=value, kind="corpus", interval=_resampled(metric, given, value), **common), None
+        replicates = _resampled(metric, given, _draws(columns, cluster))
+        return Metric(value=value, kind="corpus", interval=_around(value, replicates), **common), replicates
     if found.shape != (len(items),) or found.dtype.kind not in "biuf":
         raise BadData(
             f"{metric.name} of {metric.file} gave {found.dtype}{list(found.shape)} for {len(items)} items",
@@ -132,19 +142,54 @@ def _number(metric: OwnMetric, found: NDArray[Any]) -> float:
     return float(found)
 
 
-def _resampled(metric: OwnMetric, columns: Columns, value: float) -> tuple[float, float] | None:
-    """Percentile bootstrap over items; None where the function is too slow for enough resamples or fails on them."""
-    random, n = np.random.default_rng(0), len(columns["item"])
+def _draws(columns: Columns, cluster: str | None) -> Draws:
+    if cluster is None:
+        return Draws(columns["item"])
+    values = columns.get(cluster)
+    if values is None or values.ndim != 1:
+        known = ", ".join(name for name, column in columns.items() if column.ndim == 1)
+        raise BadData(f"there is no column '{cluster}' to cluster by; there are {known}", hint="--cluster patient")
+    missing = np.array([value is None or value == "" or value != value for value in values.tolist()])
+    if missing.any():
+        row = int(missing.argmax())
+        raise BadData(f"item '{columns['item'][row]}' has no {cluster} ({int(missing.sum())} of {len(values)} items)")
+    return Draws(columns["item"], clusters=values, cluster=cluster)
+
+
+def _resampled(metric: OwnMetric, columns: Columns, draws: Draws) -> Replicates:
+    """The metric on resamples, NaN where it fails on one; fewer where it is slow."""
     values: list[float] = []
-    end = time.monotonic() + _SECONDS
-    while len(values) < _RESAMPLES and (time.monotonic() < end or not values):
-        rows = random.integers(0, n, n)
-        values.append(float(np.asarray(_ask(metric, {name: _locked(column[rows]) for name, column in columns.items()}))))
-    if len(values) < _FEWEST or not np.isfinite(values).all():
+    begin = time.monotonic()
+    for rows in islice(draws, _RESAMPLES):
+        values.append(_value(metric, {name: _locked(column[rows]) for name, column in columns.items()}))
+        spent = time.monotonic() - begin
+        if spent > _MOST_SECONDS or (spent > _SECONDS and len(values) >= FEWEST):
+            break
+        if len(values) == _HOPELESS and not np.isfinite(values).any():
+            break
+    return Replicates(values=np.array(values), drawn=draws.drawn)
+
+
+def _value(metric: OwnMetric, columns: Columns) -> float:
+    """The metric on a resample, which may lack a class or vary in nothing; NaN where it has no value then."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = np.asarray(_ask(metric, columns))
+        except CodeFailed:
+            return float("nan")
+    return float(found) if found.shape == () and found.dtype.kind in "biuf" else float("nan")
+
+
+def _around(value: float, replicates: Replicates) -> tuple[float, float] | None:
+    """A 95 % interval; None where there are too few resamples with a value."""
+    try:
+        found = spread(value, replicates.values, units=replicates.drawn.units)
+    except Unstable:
         return None
-    low, high = np.quantile(values, [0.025, 0.975])
+    low, high = _both(found.bounds(_SIDE).interval)
     # Resampling shifts what is no mean (a minimum only falls); an interval that leaves its own value out helps nobody.
-    return min(float(low), value), max(float(high), value)
+    return min(low, value), max(high, value)
 
 
 def _locked(values: NDArray[Any]) -> NDArray[Any]:

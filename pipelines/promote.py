@@ -31,6 +31,7 @@ def evaluator(backend: Backend, *, progress: Progress, own: tuple[OwnMetric, ...
             batches=question.policy.timed_batches or (1,),
             # Where no check reads a latency, a glance for the record is enough.
             own=own,
+            cluster=question.policy.data.cluster,
             latency_seconds=2.0 if any(check.quantile is not None for check in question.policy.checks) else 0.2,
         )
         evaluate.run(backend, plan, progress=progress)

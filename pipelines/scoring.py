@@ -30,6 +30,7 @@ from pipelines.segmentation import Masks, score_masks
 from registry.errors import BadData
 from registry.evidence import write_evaluation
 from registry.records import Evaluation, Latency, Metric, Parity, Pinned, Scored
+from registry.replicates import Replicates
 
 BATCH_SIZE = 256
 LATENCY_BATCHES = (1, 32, 256)
@@ -254,6 +255,7 @@ def evaluate(
     parity: tuple[Parity, ...] | None = None,
     facts: Mapping[str, NDArray[Any]] | None = None,
     own: Sequence[OwnMetric] = (),
+    cluster: str | None = None,
     on_progress: Progress | None = None,
 ) -> Evaluated:
     """Score, measure, time, and write the folder of an `evaluation` artifact.
@@ -265,6 +267,7 @@ def evaluate(
         parity: how far the scores are from those of the trained network; see `pipelines.parity`.
         facts: what is known about the items, one value each; a name that predictions.parquet uses itself becomes `name_`.
         own: metrics of the user's own.
+        cluster: the column by which items belong together, for resamples of `own`.
     Raises:
         BadData: see `score`.
     """
@@ -279,14 +282,17 @@ def evaluate(
     for name, values in (facts or {}).items():
         columns[name if name not in columns else f"{name}_"] = values
     of_items: dict[str, NDArray[Any]] = {}
+    replicates: dict[str, Replicates] = {}
     for metric in own:
         if metric.name in found:
             raise BadData(
                 f"there is a metric '{metric.name}' already", hint=f"call the function of {metric.file} something else"
             )
-        found[metric.name], per_item = own_metrics.measure(metric, columns)
-        if per_item is not None:
-            of_items[metric.name] = per_item
+        found[metric.name], detail = own_metrics.measure(metric, columns, cluster=cluster)
+        if isinstance(detail, Replicates):
+            replicates[metric.name] = detail
+        else:
+            of_items[metric.name] = detail
     evaluation = Evaluation(
         model=model,
         dataset=dataset,
@@ -298,7 +304,8 @@ def evaluate(
         omitted=report.omitted,
         parity=parity,
     )
-    write_evaluation(folder, evaluation, columns | of_items, timings.columns() if timings is not None else None)
+    raw = timings.columns() if timings is not None else None
+    write_evaluation(folder, evaluation, columns | of_items, raw, replicates)
     own_metrics.keep(own, folder)
     return Evaluated(folder=folder, evaluation=evaluation, predictions=predictions)
 

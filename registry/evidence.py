@@ -4,12 +4,14 @@ The format has one home, so writing and reading are here together, and both need
 runs on machines without torch or onnxruntime. Such a folder comes back from anywhere, so reading believes nothing: a
 truncated file, a row too many, an item twice or a `correct` that contradicts its own label is `BadData`, never evidence.
 Beside the columns of its task a predictions.parquet may have any others of one value per item: what is known about the
-items (site, age, patient), to slice and cluster by, and values of the user's own metrics.
+items (site, age, patient), to slice and cluster by, and values of the user's own metrics. Those of them that are one number for
+all items have their values on resamples in a file of their own.
 `evaluation.json` is written last: where it exists, the folder is complete. See docs/artifacts.md.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from registry import matching
 from registry.errors import BadData
 from registry.pairing import Evidence
 from registry.records import Evaluation
+from registry.replicates import MOST, Drawn, Replicates
 
 EVALUATION = "evaluation.json"
 PREDICTIONS = "predictions.parquet"
@@ -31,6 +34,9 @@ LATENCY = "latency.parquet"
 
 Columns = Mapping[str, NDArray[Any]]
 
+_OWN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # what a metric of the user's own may be called, and so a file
+_DRAWN = b"reg.drawn"
+_VALUES = pa.schema([pa.field("value", pa.float64(), nullable=False)])
 _ITEM = pa.schema([pa.field("item", pa.string(), nullable=False)])
 _CLASSIFICATION = pa.schema(
     [
@@ -54,13 +60,20 @@ _LATENCY = pa.schema(
 )
 
 
-def write_evaluation(folder: Path, evaluation: Evaluation, predictions: Columns, timings: Columns | None = None) -> Path:
+def write_evaluation(
+    folder: Path,
+    evaluation: Evaluation,
+    predictions: Columns,
+    timings: Columns | None = None,
+    replicates: Mapping[str, Replicates] | None = None,
+) -> Path:
     """Write an evaluation folder, which is created when absent.
 
     Args:
         predictions: a column per field of predictions.parquet; `scores` of shape (n, classes), the others of shape (n,).
             Columns beyond those of the task hold texts (None for a missing one), numbers or bools.
         timings: the columns of latency.parquet; given exactly when `evaluation.against` is.
+        replicates: of metrics of the user's own, by name.
     Returns:
         The folder.
     Raises:
@@ -76,6 +89,10 @@ def write_evaluation(folder: Path, evaluation: Evaluation, predictions: Columns,
     if timings is not None:
         columns = [pa.array(timings[name], type=_LATENCY.field(name).type) for name in _LATENCY.names]
         pq.write_table(pa.Table.from_arrays(columns, schema=_LATENCY), folder / LATENCY, compression="zstd")
+    for name, found in (replicates or {}).items():
+        about = {_DRAWN: found.drawn.model_dump_json()}
+        table = pa.table({"value": pa.array(found.values, type=pa.float64())}, metadata=about)
+        pq.write_table(table, folder / _replicates(name), compression="zstd")
     (folder / EVALUATION).write_text(evaluation.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return folder
 
@@ -104,7 +121,24 @@ def read_evaluation(folder: Path) -> Evidence:
         raw = _read_table(folder / LATENCY, _LATENCY)
         timings = {name: np.asarray(raw[name].combine_chunks().to_numpy(zero_copy_only=False)) for name in _LATENCY.names}
     _check(folder, evaluation, predictions, timings)
-    return Evidence(evaluation=evaluation, items=predictions, timings=timings)
+    kept = {name: folder / _replicates(name) for name in evaluation.metrics if _OWN.fullmatch(name)}
+    replicates = {name: _read_replicates(file) for name, file in kept.items() if file.is_file()}
+    return Evidence(evaluation=evaluation, items=predictions, timings=timings, replicates=replicates)
+
+
+def _replicates(name: str) -> str:
+    return f"metric-{name}.parquet"
+
+
+def _read_replicates(file: Path) -> Replicates:
+    table = _read_table(file, _VALUES)
+    try:
+        drawn = Drawn.model_validate_json((table.schema.metadata or {}).get(_DRAWN, b""))
+    except ValidationError as exc:
+        raise BadData(f"{file}: it does not say of which resamples it holds the values") from exc
+    if not 0 < len(table) <= MOST or drawn.units < 2:
+        raise BadData(f"{file}: {len(table):,} values on resamples of {drawn.units} units cannot be used")
+    return Replicates(values=np.asarray(table["value"].combine_chunks().to_numpy(zero_copy_only=False)), drawn=drawn)
 
 
 def _schema(evaluation: Evaluation) -> pa.Schema:

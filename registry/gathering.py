@@ -87,6 +87,7 @@ def _evaluations(backend: Backend, question: Question, model: Version) -> list[V
         and all(output.metadata.get(key) == value for key, value in wanted.items())
         and device in ("any", output.metadata.get("device"))
         and question.own_metrics.items() <= _own_metrics(output).items()
+        and (not question.own_metrics or output.metadata.get("cluster") == question.policy.data.cluster)
     ]
     newest = sorted({v.id: v for v in found}.values(), key=lambda v: (v.created_at, v.index), reverse=True)
     # A later evaluation without a metric of somebody's own must not hide an earlier one that has it.

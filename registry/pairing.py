@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,7 @@ from registry.corpus import FORMULAS, Formula, Prepared
 from registry.policy import ParityRule, Policy
 from registry.records import Evaluation, Metric
 from registry.references import Digest
+from registry.replicates import Replicates, items_digest
 
 Array = NDArray[Any]
 
@@ -37,12 +38,13 @@ class Evidence:
     """One evaluation, as read from its artifact.
 
     `items` are the columns of predictions.parquet, `timings` those of latency.parquet (None when the model was not timed
-    against another); see docs/artifacts.md.
+    against another), `replicates` those of the user's own metrics that are one number; see docs/artifacts.md.
     """
 
     evaluation: Evaluation
     items: Mapping[str, Array]
     timings: Mapping[str, Array] | None = None
+    replicates: Mapping[str, Replicates] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +198,22 @@ class Scores:
         except (IndexError, ValueError) as exc:
             raise Unanswerable(f"the {self.role}'s columns {', '.join(columns)} do not fit its formula: {exc}") from exc
 
+    def replicates(self, name: str) -> Replicates:
+        """What the evaluation keeps of a metric of the user's own that is one number for all items.
+
+        Raises:
+            Unanswerable: nothing, or replicates of other items than it scored.
+        """
+        found = self.evidence.replicates.get(name)
+        if found is None:
+            raise Unanswerable(
+                f"{name} of the {self.role} is one number for all items, and its evaluation keeps none of its values on"
+                f" resamples; evaluate again with --metric FILE.py:{name}"
+            )
+        if self.metric(name).n != len(self.ids) or found.drawn.items != items_digest(self.keys):
+            raise Unanswerable(f"the resamples of {name} of the {self.role} are of other items than its evaluation scored")
+        return found
+
     def clusters(self, name: str) -> NDArray[np.intp]:
         """The number of each item's cluster, from 0 without gaps, in the order of the clusters' names.
 
@@ -264,6 +282,20 @@ class Pair:
         if self._has_labels:
             self.shared("label")
         return formula, mine, {column: self._matched(values) for column, values in others.items()}
+
+    def replicates(self, name: str) -> tuple[Replicates, Replicates]:
+        """The replicates of one metric for both, known to be of the same resamples.
+
+        Raises:
+            Unanswerable: see `Scores.replicates`; they are of other resamples; the labels of the two differ.
+        """
+        self.metrics(name)
+        mine, others = self.candidate.replicates(name), self.baseline.replicates(name)
+        if (why := mine.drawn.unlike(others.drawn)) is not None:
+            raise Unanswerable(f"{name} of the two cannot be paired: {why}; evaluate both again, one --against the other")
+        if self._has_labels:
+            self.shared("label")
+        return mine, others
 
     def metrics(self, name: str) -> tuple[Metric, Metric]:
         """One metric of both, known to mean the same."""

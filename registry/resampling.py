@@ -81,7 +81,9 @@ def interval(statistic: Statistic, *, alpha: float, clusters: NDArray[np.intp] |
     if flat.error == 0:
         bounds = Interval(statistic.value, statistic.value)
     else:
-        bounds = wider(means.student(flat, alpha=alpha), _corrected(values, statistic.value, flat, alpha))
+        acceleration = flat.skewness / (6 * flat.count**0.5)  # of the influences (Efron 1987)
+        percentiles = corrected(values, statistic.value, acceleration=acceleration, alpha=alpha)
+        bounds = wider(means.student(flat, alpha=alpha), percentiles)
     return MeanInterval(interval=bounds, method=method, resamples=len(values))
 
 
@@ -121,12 +123,16 @@ def _drawn(random: np.random.Generator, rows: int, size: int) -> Rows:
     return np.bincount(which.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
 
 
-def _corrected(values: Rows, value: float, flat: Units, alpha: float) -> Interval:
-    """Bias-corrected and accelerated bounds; the acceleration is of the influences (Efron 1987)."""
+def corrected(values: Rows, value: float, *, acceleration: float, alpha: float) -> Interval:
+    """Bias-corrected and accelerated bounds.
+
+    Args:
+        values: of the resamples, ascending.
+        value: of the items themselves.
+    """
     count = len(values)
     below = (float((values < value).sum()) + float((values == value).sum()) / 2) / count
     bias = float(stats.norm.ppf(min(max(below, 1 / count), 1 - 1 / count)))
-    acceleration = flat.skewness / (6 * flat.count**0.5)
 
     def rank(bias: float, acceleration: float) -> int:
         shifted = bias + float(stats.norm.ppf(alpha))

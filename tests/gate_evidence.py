@@ -90,7 +90,7 @@ def change(of: Evidence, *, rows: Any = None, items: dict[str, Any] | None = Non
     columns = dict(of.items) | (items or {})
     if rows is not None:
         columns = {name: column[rows] for name, column in columns.items()}
-    return Evidence(evaluation=evaluation, items=columns, timings=of.timings)
+    return Evidence(evaluation=evaluation, items=columns, timings=of.timings, replicates=of.replicates)
 
 
 def models(n: int, *, baseline_wrong: int, gained: int = 0, lost: int = 0) -> tuple[Evidence, Evidence]:

@@ -14,7 +14,7 @@ from registry.backend import Backend
 from registry.cli.looking import size_text, version_data
 from registry.cli.output import table
 from registry.cli.params import REFERENCE, Session, session
-from registry.errors import NotFound
+from registry.errors import NotFound, UsageError
 from registry.questions import trained_on
 from registry.records import Metric, Version
 from registry.references import Reference
@@ -36,6 +36,7 @@ from registry.references import Reference
     help="cuda fails rather than fall back.",
 )
 @metric_option
+@click.option("--cluster", metavar="COLUMN", help="Items of one patient or user are resampled together for --metric.")
 @session
 def evaluate(
     session: Session,
@@ -45,8 +46,11 @@ def evaluate(
     against: Reference | None,
     device: Literal["auto", "cpu", "cuda"],
     own: tuple[str, ...],
+    cluster: str | None,
 ) -> None:
     """Score REFERENCE's ONNX graph: metrics with intervals, latency, and proof of the device it ran on."""
+    if cluster is not None and not own:
+        raise UsageError("--cluster is about a metric of your own", hint=f"--metric costs.py:cost --cluster {cluster}")
     metrics = loaded(own)
     with session.writing() as backend:
         model = backend.resolve(reference, type="model")
@@ -57,6 +61,7 @@ def evaluate(
             split=split,
             device=device,
             own=metrics,
+            cluster=cluster,
         )
         results = stage.run(backend, plan, progress=session.output.progress)
     for result in results[:1]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from registry.checks import NonInferiority, NotWorse, Ratio, Superiority
 from registry.judging import gains, ratios, worse
 from registry.judging.differences import subject_of
+from registry.judging.replicated import is_own, own_pair
 from registry.judging.slices import cut
 from registry.judging.terms import Terms
 from registry.pairing import Pair
@@ -32,7 +33,8 @@ def compare(check: Comparison, terms: Terms, pair: Pair) -> Results:
     if isinstance(check, Ratio):
         return [ratios.ratio(check, terms, pair)], None
     pair.candidate.vouch(check.metric, check.source)  # the baseline's is known to be the same
-    subject = subject_of(pair, check.metric, terms)
+    own = is_own(pair.candidate.metric(check.metric), pair.candidate.evidence.replicates, check.metric)
+    subject = own_pair(pair, check.metric, terms) if own else subject_of(pair, check.metric, terms)
     labels = pair.candidate.evaluation.dataset.labels
     parts = cut(check, pair.shared, items=subject.items, labels=labels)
     match check:

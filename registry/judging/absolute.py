@@ -1,8 +1,8 @@
 """`absolute`: the candidate alone. Its confidence bound must lie within the range, not only the value that was measured.
 
 A value whose interval holds a limit is INCONCLUSIVE, not a FAIL: more items could show it on either side. Sizes and
-latencies are as measured. A corpus metric is resampled where its formula is known; another one brings its own interval,
-because its value alone does not make one.
+latencies are as measured. A corpus metric is resampled where its formula is known; one of the user's own brings its values on
+resamples, and any other its own interval, because its value alone does not make one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 from registry import means, stats
 from registry.checks import Absolute
 from registry.corpus import FORMULAS, formula
-from registry.judging.differences import Measured, subject_alone
+from registry.judging.differences import Measured, Subject, subject_alone
+from registry.judging.replicated import OwnSubject, own_alone
 from registry.judging.sentences import bounds, identity, settled_by, shown
 from registry.judging.slices import Slice, cut
 from registry.judging.terms import Terms
@@ -45,9 +46,13 @@ def absolute(check: Absolute, terms: Terms, scores: Scores) -> tuple[list[CheckR
         return [_within(check, _ALL, metric.value, point, unit=metric.unit, method="measured")], None
     if metric.n < terms.policy.data.min_items:
         raise Unanswerable(f"{metric.n} items, the policy wants {terms.policy.data.min_items} at least")
-    if metric.kind == "corpus" and formula(metric.formula or check.metric) is None:
+    subject: Subject | OwnSubject
+    if check.metric in scores.evidence.replicates:
+        subject = own_alone(scores, check.metric, terms)
+    elif metric.kind == "corpus" and (metric.source is not None or formula(metric.formula or check.metric) is None):
         return [_as_recorded(check, metric, terms)], None
-    subject = subject_alone(scores, check.metric, terms)
+    else:
+        subject = subject_alone(scores, check.metric, terms)
     parts = cut(check, scores.column, items=subject.items, labels=scores.evaluation.dataset.labels)
     results = [_measured(check, terms, metric, subject.measure(part.rows), part) for part in parts.asked]
     return [*results, *parts.small], parts.note

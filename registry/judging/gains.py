@@ -5,6 +5,7 @@ from __future__ import annotations
 from registry import means, stats
 from registry.checks import Margin, NonInferiority, NotWorse, Superiority
 from registry.judging.differences import Measured, Rows, Subject
+from registry.judging.replicated import OwnSubject
 from registry.judging.sentences import against, bounds, identity, settled_by, shown, signed, undecided
 from registry.judging.slices import Slice
 from registry.judging.terms import Terms
@@ -13,7 +14,7 @@ from registry.pairing import Unanswerable
 from registry.records import CheckResult, Outcome
 
 
-def superiority(check: Superiority, terms: Terms, subject: Subject, part: Slice) -> CheckResult:
+def superiority(check: Superiority, terms: Terms, subject: Subject | OwnSubject, part: Slice) -> CheckResult:
     """Judge whether the candidate is better by more than `min_gain`."""
     gain, wanted, least = measured(subject, part.rows, check.min_gain, terms, name="min_gain", sign=-1)
     found = gain.bounds(terms.alpha)
@@ -39,7 +40,7 @@ def superiority(check: Superiority, terms: Terms, subject: Subject, part: Slice)
     return result.model_copy(update={"p_value": p_value, "method": f"{found.method}; p by McNemar's test, mid-p"})
 
 
-def non_inferiority(check: NonInferiority, terms: Terms, subject: Subject, part: Slice) -> CheckResult:
+def non_inferiority(check: NonInferiority, terms: Terms, subject: Subject | OwnSubject, part: Slice) -> CheckResult:
     """Judge whether the candidate is worse by the margin at most."""
     gain, allowed, margin = measured(subject, part.rows, check.margin, terms, name="the margin", sign=1)
     found = gain.bounds(terms.alpha)
@@ -58,7 +59,7 @@ def non_inferiority(check: NonInferiority, terms: Terms, subject: Subject, part:
 
 
 def measured(
-    subject: Subject, rows: Rows | None, margin: Margin, terms: Terms, *, name: str, sign: int
+    subject: Subject | OwnSubject, rows: Rows | None, margin: Margin, terms: Terms, *, name: str, sign: int
 ) -> tuple[Measured, str, float]:
     """What two models measure, a margin in words, and its size in the metric's unit.
 
@@ -76,7 +77,7 @@ def measured(
     return gain, f"{name} {shown(allowed)} ({100 * margin.relative:.3g} % of the baseline)", allowed
 
 
-def _refuse_share_of_nothing(subject: Subject, rows: Rows | None, value: float, terms: Terms) -> None:
+def _refuse_share_of_nothing(subject: Subject | OwnSubject, rows: Rows | None, value: float, terms: Terms) -> None:
     metric = subject.name
     if value == 0:
         raise Unanswerable(f"{metric} of the baseline is 0, and a share of 0 is no margin; give an absolute one")

@@ -11,13 +11,14 @@ from registry import stats
 from registry.checks import NotWorse
 from registry.judging.differences import Measured, Subject
 from registry.judging.gains import measured
+from registry.judging.replicated import OwnSubject
 from registry.judging.sentences import against, bounds, identity, shown, signed
 from registry.judging.slices import Slice
 from registry.judging.terms import Terms
 from registry.records import CheckResult, Outcome
 
 
-def not_worse(check: NotWorse, terms: Terms, subject: Subject, parts: list[Slice]) -> list[CheckResult]:
+def not_worse(check: NotWorse, terms: Terms, subject: Subject | OwnSubject, parts: list[Slice]) -> list[CheckResult]:
     """One result per slice.
 
     Raises:
