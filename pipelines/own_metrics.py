@@ -148,7 +148,10 @@ def _draws(columns: Columns, cluster: str | None) -> Draws:
     values = columns.get(cluster)
     if values is None or values.ndim != 1:
         known = ", ".join(name for name, column in columns.items() if column.ndim == 1)
-        raise BadData(f"there is no column '{cluster}' to cluster by; there are {known}", hint="--cluster patient")
+        raise BadData(
+            f"there is no column '{cluster}' to cluster by; there are {known}",
+            hint="columns of tables and of a metadata.csv, and the folder of an image, are columns of its evaluation",
+        )
     missing = np.array([value is None or value == "" or value != value for value in values.tolist()])
     if missing.any():
         row = int(missing.argmax())

@@ -96,6 +96,19 @@ def corpus() -> Iterator[Line]:
             yield Line(what=f"{metric}, n {n}, equal", check=f"superiority|{metric}", world=world)
 
 
+def own() -> Iterator[Line]:
+    """Metrics of the user's own that are one number, judged from the replicates that their evaluations keep."""
+    for name, function in (("kappa", worlds.kappa), ("worst_recall", worlds.worst_recall)):
+        for title, prior, n in (("2 classes 9:1", (0.9, 0.1), 300), ("5 classes", (0.5, 0.3, 0.1, 0.06, 0.04), 1000)):
+            equal = worlds.own(worlds.classifiers(n, prior, (2.0, 2.0)), name, function)
+            yield Line(what=f"{name}, {title}, n {n}, equal", check=f"superiority|{name}", world=equal)
+            large = worlds.own(worlds.classifiers(100_000, prior, (1.8, 2.0)), name, function, resamples=1)
+            true, _ = worlds.true_difference(large, name, times=8)
+            worse = worlds.own(worlds.classifiers(n, prior, (1.8, 2.0)), name, function)
+            check = f"non-inferiority, margin: {abs(true)}|{name}"
+            yield Line(what=f"{name}, {title}, n {n}, {true:+.4f}", check=check, world=worse)
+
+
 def clusters() -> Iterator[Line]:
     for count, size, psi, icc in (
         (20, 10, 0.1, 0.3),
@@ -138,6 +151,7 @@ GROUPS = {
     "absolute": absolute,
     "means": means,
     "corpus": corpus,
+    "own": own,
     "clusters": clusters,
     "slices": slices,
     "ratio": ratio,

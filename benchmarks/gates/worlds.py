@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 
 import numpy as np
 
 from registry.corpus import FORMULAS
 from registry.gates import Evidence
 from registry.records import Evaluation, Metric, Pinned, Runtime, Scored
+from registry.replicates import Draws, Replicates
 
 Random = np.random.Generator
 Columns = Mapping[str, np.ndarray]
@@ -128,6 +130,42 @@ def _scored(random: Random, label: np.ndarray, common: np.ndarray, skill: float,
         "confidence": scores.max(axis=1),
         "correct": prediction == label,
     }
+
+
+def own(world: World, name: str, function: Callable[[Columns], float], *, resamples: int = 1000) -> World:
+    """A world whose models are also measured by code of somebody's own, one number, as `reg evaluate --metric` keeps it."""
+
+    def draw(random: Random) -> Pair:
+        one, other = (_measured(side, name, function, resamples) for side in world(random))
+        return one, other
+
+    return draw
+
+
+def _measured(side: Evidence, name: str, function: Callable[[Columns], float], resamples: int) -> Evidence:
+    draws = Draws(side.items["item"])
+    columns = {key: column for key, column in side.items.items() if key in ("label", "prediction", "correct")}
+    values = [function({key: column[rows] for key, column in columns.items()}) for rows in islice(draws, resamples)]
+    metric = _metric(name, function(columns), "corpus", len(side.items["item"]), None)
+    metric = metric.model_copy(update={"source": "sha256:" + "0" * 64})
+    evaluation = side.evaluation.model_copy(update={"metrics": side.evaluation.metrics | {name: metric}})
+    kept = {name: Replicates(values=np.array(values), drawn=draws.drawn)}
+    return Evidence(evaluation=evaluation, items=side.items, replicates=kept)
+
+
+def kappa(columns: Columns) -> float:
+    """Cohen's kappa: agreement of label and prediction beyond chance."""
+    size = int(max(columns["label"].max(), columns["prediction"].max())) + 1
+    label, prediction = (np.bincount(columns[name], minlength=size) for name in ("label", "prediction"))
+    chance = float(label @ prediction) / len(columns["label"]) ** 2
+    return float((columns["correct"].mean() - chance) / (1 - chance)) if chance < 1 else float("nan")
+
+
+def worst_recall(columns: Columns) -> float:
+    """The recall of the class that is recognised worst: a minimum, which no bootstrap likes."""
+    support = np.bincount(columns["label"])
+    hits = np.bincount(columns["label"], weights=columns["correct"])
+    return float((hits[support > 0] / support[support > 0]).min())
 
 
 def regressors(n: int, noise: tuple[float, float]) -> World:
