@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -286,4 +287,6 @@ def _pillow() -> Any:
         from PIL import Image
     except ImportError as exc:
         raise MissingDependency("reading image files needs Pillow", hint="pip install 'reg-lifecycle[cpu]'") from exc
+    # Of every tenth photograph the metadata are damaged somewhere, which says nothing about its pixels.
+    warnings.filterwarnings("ignore", message="(Corrupt EXIF data|Truncated File Read)", category=UserWarning)
     return Image

@@ -102,8 +102,8 @@ def test_a_palette_keeps_its_indices(tmp_path: Path) -> None:
     [
         ({"train/masks/b.png": None}, "train/images/b.png has no mask (1 of 3 such files)"),
         ({"train/masks/c.png": MASK}, "train/masks/c.png has no image (1 of 4 such files)"),
-        ({"train/masks/b.png": MASK[:3]}, "train/masks/b.png is 3×6, train/masks/a.png is 4×6"),
-        ({"train/images/b.png": PIXELS[1][:3]}, "train/images/b.png is 3×6×1, train/images/a.png is 4×6×1"),
+        ({"train/masks/b.png": MASK[:3]}, "train/masks/b.png is 3×6, its image is 4×6"),
+        ({"train/images/b.png": PIXELS[1][:3]}, "the images have 2 sizes, from 3×6 (train/images/b.png) to 4×6"),
         ({"test/masks/a.png": MASK + 7}, "test/masks/a.png has pixels of value 7, the classes are 0, 1, 2"),
         ({"test/masks/a.png": np.full_like(MASK, 255)}, "test/masks/a.png has no labelled pixel, all are 255"),
         ({"train/masks/a.png": PIXELS.transpose(1, 2, 0)}, "train/masks/a.png has the pixel format 'RGB'"),
