@@ -164,7 +164,7 @@ def _resampled(metric: OwnMetric, columns: Columns, draws: Draws) -> Replicates:
     values: list[float] = []
     begin = time.monotonic()
     for rows in islice(draws, _RESAMPLES):
-        values.append(_value(metric, {name: _locked(column[rows]) for name, column in columns.items()}))
+        values.append(_value(metric, {name: _taken(column, rows) for name, column in columns.items()}))
         spent = time.monotonic() - begin
         if spent > _MOST_SECONDS or (spent > _SECONDS and len(values) >= FEWEST):
             break
@@ -193,6 +193,12 @@ def _around(value: float, replicates: Replicates) -> tuple[float, float] | None:
     low, high = _both(found.bounds(_SIDE).interval)
     # Resampling shifts what is no mean (a minimum only falls); an interval that leaves its own value out helps nobody.
     return min(low, value), max(high, value)
+
+
+def _taken(values: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
+    found = values.take(rows, axis=0)
+    found.flags.writeable = False
+    return found
 
 
 def _locked(values: NDArray[Any]) -> NDArray[Any]:

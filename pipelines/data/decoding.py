@@ -109,7 +109,8 @@ def decode(file: File, rendering: Rendering | None) -> Decoded:
             image = _scaled(image, shown, orientation, factor)
         pixels = upright(_with_channels(np.asarray(image, dtype=np.uint8)), orientation)
     if shown is not None and rendering.size is not None:
-        pixels = laid(pixels, shown, rendering.size, around=0)
+        black = (0, 0, 0, 255) if pixels.shape[2] == 4 else 0  # transparent, it would be white beside others that are RGB
+        pixels = laid(pixels, shown, rendering.size, around=black)
     return Decoded(np.ascontiguousarray(pixels), size, orientation != 1)
 
 

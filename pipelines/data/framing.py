@@ -13,7 +13,7 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pipelines.data.spec import Fit
 
@@ -64,8 +64,8 @@ def nearest(numbers: NDArray[np.uint8], shown: Frame) -> NDArray[np.uint8]:
     return numbers[np.ix_(rows, columns)]
 
 
-def laid(content: NDArray[np.uint8], shown: Frame, size: Size, *, around: int) -> NDArray[np.uint8]:
-    """The content of a frame in its array, shape (*size, ...), with a value around it."""
+def laid(content: NDArray[np.uint8], shown: Frame, size: Size, *, around: ArrayLike) -> NDArray[np.uint8]:
+    """The content of a frame in its array, shape (*size, ...), with a value (or one per channel) around it."""
     if shown.content == size:
         return np.ascontiguousarray(content)
     found = np.full((*size, *content.shape[2:]), around, dtype=np.uint8)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_files import images, publish, write_images, write_text
-from photos import save, write_petals, write_photos
+from photos import originals, save, write_petals, write_photos
 from PIL import Image
 
 from pipelines.data import decoding, stacking, summary
@@ -82,12 +82,14 @@ def test_grey_and_coloured_images_become_rgb_without_changing_what_they_are(tmp_
 
 
 def test_a_picture_that_lies_otherwise_than_it_is_seen_is_turned(tmp_path: Path) -> None:
-    pixels = images(20, shape=(6, 9, 3))
-    for k, one in enumerate(pixels):
-        save(Image.fromarray(one), tmp_path / "pets" / "ab"[k % 2] / str(k), 4 if k == 3 else 1 if k == 5 else 2)
-    found = inspect(tmp_path / "pets")
-    assert found.spec.rendering == Rendering(channels=3)
-    assert found.spec.input.shape == (6, 9, 3)
+    pictures = [originals()[0].crop((20 * k, 150, 20 * k + 45, 180)) for k in range(6)]
+    for k, one in enumerate(pictures):
+        save(one, tmp_path / "pets" / "ab"[k % 2] / str(k), 4 if k == 3 else 0)
+    found = inspect(tmp_path / "pets", Options(test_fraction=0.0))
+    assert (found.spec.rendering, found.spec.input.shape) == (Rendering(), (30, 45, 3))
+    train = load(publish(found, tmp_path / "artifact")).split("train")
+    turned = train.inputs[train.items.tolist().index("train/b/3.jpg")]
+    assert np.abs(turned.astype(int) - np.asarray(pictures[3])).mean() < 6
 
 
 @pytest.mark.parametrize("where", ["packed", "on disk"])
