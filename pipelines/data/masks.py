@@ -42,7 +42,7 @@ _Key = tuple[str, ...]
 _Raw = tuple[NDArray[np.uint8], list[Size]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Item:
     """An image, its mask, and its id within the split."""
 

@@ -36,7 +36,7 @@ from registry.errors import BadData
 _FILE_NAMES = ("file_name", "filename", "file", "path", "image")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
     """One image, its id within the split, and where its row is: the table and the row's number."""
 
