@@ -1,7 +1,7 @@
 """Folders of image files: `train/<class>/...` and `test/<class>/...`, or only `<class>/...`.
 
-All images of a dataset become one shape (`pipelines.data.stacking`). Decoded images that are too large for memory together are
-decoded when they are asked for, again in each epoch.
+All images of a dataset become one shape (`pipelines.data.stacking`); those that are too large for memory together are decoded
+when they are asked for (`pipelines.data.pictures`).
 """
 
 from __future__ import annotations

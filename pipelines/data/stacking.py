@@ -22,8 +22,9 @@ from pipelines.data.decoding import decode, decoded, each, size_of, with_channel
 from pipelines.data.folder import File
 from pipelines.data.framing import usual
 from pipelines.data.glancing import glance
-from pipelines.data.inputs import Inputs, OnDisk, Room
+from pipelines.data.inputs import Inputs, Room
 from pipelines.data.memory import Picture
+from pipelines.data.pictures import Pictures
 from pipelines.data.spec import ImageInput, Rendering
 from registry.errors import BadData
 
@@ -112,7 +113,7 @@ class Stack:
         again = partial(digests_of, files, self._how)
         if not self._room.keeps(len(files) * first.nbytes):
             advance(sum(file.size for file in files))
-            pictures = Pictures(files, self._how, shape=first.shape, check=self._confirm)
+            pictures = Pictures(files, self._how, shape=first.shape, check=self._confirm, folder=self._room.folder)
             return pictures, again if self._mixes else partial(image_digests, pictures)
         pixels = np.empty((len(files), *first.shape), dtype=np.uint8)
         digests: list[bytes] = []
@@ -136,34 +137,6 @@ class Stack:
         if shape != self._first[1]:
             found, wanted = ("×".join(map(str, some)) for some in (shape, self._first[1]))
             raise BadData(f"{file.name} is {found}, {self._first[0]} is {wanted}", hint="fetch the files again")
-
-
-class Pictures(OnDisk):
-    """Images that are decoded when they are asked for.
-
-    Args:
-        shape: of each of them.
-        check: told each file and the shape that was found in it; raises where that is another one.
-    """
-
-    def __init__(
-        self,
-        files: Sequence[File],
-        rendering: Rendering | None,
-        *,
-        shape: Shape,
-        check: Callable[[File, Shape], None],
-    ) -> None:
-        self.shape, self.dtype = (len(files), *shape), np.dtype(np.uint8)
-        self._files, self._how, self._confirm = files, rendering, check
-
-    def _read(self, positions: NDArray[np.int64]) -> Pixels:
-        found = np.empty((len(positions), *self.shape[1:]), dtype=np.uint8)
-        for place, (file, one) in enumerate(decoded([self._files[position] for position in positions], self._how)):
-            pixels = with_channels_of(one.pixels, self._how)
-            self._confirm(file, pixels.shape)
-            found[place] = pixels
-        return found
 
 
 def digests_of(files: Sequence[File], rendering: Rendering | None) -> Digests:

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data.inputs import OnDisk, Room, Rows, Selected, chunks, select
+from pipelines.data.pictures import Pictures
 from pipelines.data.reading import inspect, load
-from pipelines.data.stacking import Pictures
 from registry.errors import BadData, EnvironmentProblem
 
 ARRAY = np.random.default_rng(0).integers(0, 256, size=(300, 5, 4, 1), dtype=np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from data_files import images, publish, write_images, write_text
 from photos import originals, save, write_petals, write_photos
 from PIL import Image
 
-from pipelines.data import decoding, stacking, summary
+from pipelines.data import decoding, pictures, stacking, summary
 from pipelines.data import memory as remembering
 from pipelines.data.comparison import diff
 from pipelines.data.decoding import pixels_of
@@ -113,6 +114,36 @@ def test_the_digests_of_a_look_are_those_of_a_reader(photos: Path, tmp_path: Pat
     found = inspect(photos, SIZE)
     test = load(publish(found, tmp_path / "artifact")).split("test")
     assert [digest.hex() for digest in test.digests()] == [found.pictures[item].digest for item in test.items.tolist()]
+
+
+def test_a_photograph_is_decoded_once(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(inspect(photos, SIZE), tmp_path / "artifact")
+    inputs = load(tmp_path / "artifact", memory=0).split("test").inputs
+    first = inputs[[3, 0, 7]]
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "_opened", None)
+        assert np.array_equal(inputs[[7, 3, 3]], first[[2, 0, 0]])
+        with pytest.raises(TypeError):
+            inputs[[7, 1]]
+    assert np.array_equal(inputs[:], load(tmp_path / "artifact").split("test").inputs)
+
+
+@pytest.mark.parametrize("why", ["scarce", "full"])
+def test_a_disk_without_room_keeps_nothing_and_costs_nothing(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    publish(inspect(photos, SIZE), tmp_path / "artifact")
+    expected = load(tmp_path / "artifact").split("test").inputs
+    if why == "scarce":
+        monkeypatch.setattr(pictures.shutil, "disk_usage", lambda place: SimpleNamespace(free=0))
+    else:
+
+        def full(*args: object) -> int:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(pictures.os, "pwrite", full)
+    inputs = load(tmp_path / "artifact", memory=0).split("test").inputs
+    assert all(np.array_equal(inputs[:], expected) for _ in range(2))
 
 
 def test_images_on_disk_can_be_read_by_other_processes(photos: Path, tmp_path: Path) -> None:
