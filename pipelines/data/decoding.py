@@ -206,18 +206,20 @@ def _eight_bits(image: Any, file: File, levels: tuple[int, int] | None) -> Any:
         values = (np.asarray(image, dtype=np.float64) - low) * (255 / (high - low))
         return _pillow().fromarray(np.clip(np.nan_to_num(values), 0, 255).round().astype(np.uint8))
     if image.mode not in _MODES:
-        raise BadData(
-            f"{file.name} has the pixel format '{image.mode}', 8 bits per channel were expected", hint=_hint_of_depth(image)
-        )
+        raise _too_deep(image, file)
     mode = "RGBA" if image.mode == "P" and "transparency" in image.info else _MODES[image.mode]
     return image if image.mode == mode else image.convert(mode)
 
 
-def _hint_of_depth(image: Any) -> str:
-    if image.mode not in _DEEP:
-        return "save it as 8-bit grey, RGB or RGBA"
-    lowest, highest = image.getextrema()
-    return f"say which values are black and white, such as --levels 0:65535 (here: from {lowest:g} to {highest:g})"
+def _too_deep(image: Any, file: File) -> BadData:
+    """Why an image is not read as 8-bit pixels, and what would have it read."""
+    values, hint = "", "save it as 8-bit grey, RGB or RGBA"
+    if image.mode in _DEEP:
+        lowest, highest = image.getextrema()
+        values = f" with values from {lowest:g} to {highest:g}"
+        if lowest >= 0 and highest > 1:
+            hint = f"--levels 0:{2 ** max(8, int(highest).bit_length()) - 1}"
+    return BadData(f"{file.name} has the pixel format '{image.mode}'{values}, 8 bits per channel were expected", hint=hint)
 
 
 def _with_channels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
