@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from pipelines.data import idx, image_folders, large_tables, masks, metadata, npy, npz, tables
+from pipelines.data import idx, image_folders, masks, npy, npz
 from pipelines.data.contents import Divided, Source
 from pipelines.data.folder import File, Folder
 from pipelines.data.inputs import Room
@@ -17,6 +17,7 @@ from pipelines.data.memory import Picture
 from pipelines.data.options import SEED, TEST_FRACTION, Options
 from pipelines.data.spec import Division, Format
 from pipelines.data.splits import lacks_test
+from pipelines.data.table_names import claims_csv, claims_parquet, names_a_table
 from registry.errors import BadData
 
 _CLAIMS: Mapping[Format, Callable[[File], bool]] = MappingProxyType(
@@ -25,17 +26,25 @@ _CLAIMS: Mapping[Format, Callable[[File], bool]] = MappingProxyType(
         "npz": npz.claims,
         "npy": npy.claims,
         "images": image_folders.claims,
-        "csv": tables.claims_csv,
-        "parquet": tables.claims_parquet,
+        "csv": claims_csv,
+        "parquet": claims_parquet,
     }
 )
+
+
+def _open_metadata(files: Sequence[File], options: Options, _: Room) -> Source:
+    from pipelines.data import metadata
+
+    return metadata.open_metadata(files, options)
+
+
 _OPEN: Mapping[Format, Callable[[Sequence[File], Options, Room], Source]] = MappingProxyType(
     {
         "idx": idx.open_idx,
         "npz": npz.open_npz,
         "npy": npy.open_npy,
         "masks": lambda files, options, _: masks.open_masks(files, options),
-        "metadata": lambda files, options, _: metadata.open_metadata(files, options),
+        "metadata": _open_metadata,
     }
 )
 _IN_FOLDERS: tuple[Format, ...] = ("images", "masks", "metadata")
@@ -78,10 +87,10 @@ def open_source(
 
 
 def _open_tables(files: Sequence[File], options: Options, division: Division, room: Room) -> Source:
+    from pipelines.data import large_tables, tables
+
     found = tables.by_split(files)
-    if all(tables.claims_parquet(file) for file in files) and any(
-        large_tables.too_large(some, room) for some in found.values()
-    ):
+    if all(claims_parquet(file) for file in files) and any(large_tables.too_large(some, room) for some in found.values()):
         return large_tables.LargeTableSource(found, options, division, room)
     return tables.TableSource(found, options, division)
 
@@ -91,7 +100,7 @@ def _claimed(folder: Folder, options: Options) -> dict[Format, list[File]]:
     found = {format_: [file for file in folder.files if claims(file)] for format_, claims in _CLAIMS.items()}
     images, csv = found["images"], found["csv"]
     said = options.format or (_OF_TASK.get(options.task) if options.task else None)
-    if images and csv and said in (None, "metadata") and (said or all(metadata.names_a_table(file) for file in csv)):
+    if images and csv and said in (None, "metadata") and (said or all(names_a_table(file) for file in csv)):
         found |= {"metadata": [*images, *csv], "images": [], "csv": []}
     elif images and said in (None, "masks") and (said or masks.are_paired(images)):
         found |= {"masks": images, "images": []}
