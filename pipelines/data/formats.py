@@ -97,8 +97,12 @@ def _open_tables(files: Sequence[File], options: Options, division: Division, ro
 
 def _claimed(folder: Folder, options: Options) -> dict[Format, list[File]]:
     """The files by the format that they would be data of; images by what stands beside them, or by what was said."""
-    found = {format_: [file for file in folder.files if claims(file)] for format_, claims in _CLAIMS.items()}
-    images, csv = found["images"], found["csv"]
+    images: list[File] = []
+    others: list[File] = []
+    for file in folder.files:  # tens of thousands, where they are images, and then nobody else need look at them
+        (images if image_folders.claims(file) else others).append(file)
+    found = {format_: [file for file in others if claims(file)] for format_, claims in _CLAIMS.items()} | {"images": images}
+    csv = found["csv"]
     said = options.format or (_OF_TASK.get(options.task) if options.task else None)
     if images and csv and said in (None, "metadata") and (said or all(names_a_table(file) for file in csv)):
         found |= {"metadata": [*images, *csv], "images": [], "csv": []}

@@ -117,7 +117,7 @@ def inspect(
     folder = opened(look(path, linked=linked))
     given = (options or Options()).over(folder.said)
     name = dataset_name(given.name if given.name is not None else folder.name)
-    pictures = memory.pictures(folder.files) if memory is not None else {}
+    pictures = memory.recognise(folder.files) if memory is not None else {}
     format_, source = open_source(folder, given, room or Room(), pictures)
     if given.task is not None and given.task not in TASKS[format_]:
         known = " or ".join(TASKS[format_])

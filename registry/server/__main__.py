@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -35,6 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--access-log", action="store_true", help="a line on standard error for each request")
     given = parser.parse_args(arguments)
+
+    # Until the server's own handlers are there; somebody may have enough of it while it is still loading.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
 
     def tell(url: str) -> None:
         sys.stdout.write(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
