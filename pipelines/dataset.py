@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,8 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = (), refer: bo
         pushed = (
             {} if refer else {**md5s, DESCRIPTION: hashlib.md5(description.read_bytes(), usedforsecurity=False).hexdigest()}
         )
-    look.memory.keep(
-        md5s, {*look.found.kept, *look.found.data}, look.found.pictures, pushed=pushed, rendered=look.found.rendered
-    )
+    files = chain(look.found.kept, look.found.data)
+    look.memory.keep(md5s, files, look.found.pictures, pushed=pushed, rendered=look.found.rendered)
     return Pushed(version=version, is_new=maker is None or maker.id == job.id, run_url=job.url)
 
 
@@ -136,16 +136,17 @@ def _hashed(look: Look, *, embedded: bool, apart: Set[str] = frozenset()) -> dic
     taken = {file.name: md5 for file, (md5, _) in zip(look.new, look.intake.keep(), strict=False)}
     found = {}
     here = os.getcwd()
-    for file in (file for file in look.found.kept if file.name not in apart):
-        remembered = look.memory.md5(file)
-        known = remembered or taken.get(file.name)
-        md5 = known or _md5(file)
-        if remembered is None:  # else nothing of it was read but its status, which is that of the remembered bytes
+    for file in look.found.kept:
+        if file.name in apart:
+            continue
+        known = md5 = look.memory.md5(file)
+        if md5 is None:  # else nothing of it was read but its status, which is that of the remembered bytes
+            known = taken.get(file.name)
+            md5 = known or _md5(file)
             there = os.stat(file.path)
             if (there.st_size, there.st_mtime_ns) != (file.size, file.stamp[0]):
                 raise BadData(f"{file.name} changed while it was being pushed", hint="push again when nothing writes to it")
-        path = os.path.join(here, file.path)
-        found[file.name] = Hashed(path=path, md5=md5, size=file.size, stored=embedded and known is not None)
+        found[file.name] = Hashed(os.path.join(here, file.path), md5, file.size, embedded and known is not None)
     return found
 
 

@@ -14,6 +14,7 @@ import hashlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +72,7 @@ class Draft:
     def believes_in_stored_bytes(self) -> bool:
         return any(file.stored for file in self.hashed.values())
 
-    @property
+    @cached_property
     def _new(self) -> Mapping[str, Hashed]:
         return {name: file for name, file in self.hashed.items() if self.since.get(name) != file.md5}
 

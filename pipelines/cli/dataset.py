@@ -10,10 +10,7 @@ from typing import Any, get_args
 
 import click
 
-from pipelines.cli.comparison import comparison_tables, drift_data
 from pipelines.data import packs, summary
-from pipelines.data.comparison import diff as compare
-from pipelines.data.comparison_page import write_page
 from pipelines.data.options import Options, size_of
 from pipelines.data.reading import Inspection, dataset_name
 from pipelines.data.spec import FITS, FORMATS, DatasetSpec, Task
@@ -201,8 +198,12 @@ def diff(session: Session, a: Reference, b: Reference, save: Path | None) -> Non
     """Compare two dataset versions: items by content, classes, leakage between the two, and the drift of each feature."""
     with session.reading() as backend:
         first, second = (backend.resolve(reference, type="dataset") for reference in (a, b))
+        # They load scipy, pyarrow and jinja, which no other command of data needs.
         from pipelines import dataset as stage
-        from pipelines.data.drift import drifts  # loads scipy, which no other command of data needs
+        from pipelines.cli.comparison import comparison_tables, drift_data
+        from pipelines.data.comparison import diff as compare
+        from pipelines.data.comparison_page import write_page
+        from pipelines.data.drift import drifts
 
         before, after = (stage.opened(backend, version, backend.download(version)) for version in (first, second))
         with session.output.progress("comparing"):

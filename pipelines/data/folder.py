@@ -8,9 +8,9 @@ Names are relative to the folder, with `/`, sorted by code point: the order of i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pipelines.data.options import FILE, Options, read_options
 from pipelines.data.spec import DESCRIPTION
@@ -21,8 +21,7 @@ _JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 _DOCUMENTS = frozenset({"readme", "license", "licence", "notice", "citation", "datasheet"})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class File:
+class File(NamedTuple):
     """One file: `name` relative to the folder, `path` where it lies, `size` in bytes.
 
     With an `offset` it is a part of the file at `path`: one of many small ones in a shard (`pipelines.data.packs`).
@@ -92,7 +91,7 @@ def look(path: Path, *, linked: bool = False) -> Folder:
     except OSError as exc:
         raise unreadable(str(path), exc) from exc
     if path.is_dir():
-        root, files, name = path, list(_walk(path, linked=linked)), path.resolve().name
+        root, files, name = path, _walk(path, linked=linked), path.resolve().name
     elif path.is_file():
         root, files, name = path.parent, [_file(path.name, str(path))], path.name.partition(".")[0]
         files += [_file(FILE, str(beside)) for beside in (root / FILE,) if beside.is_file() and beside != path]
@@ -116,25 +115,27 @@ def look(path: Path, *, linked: bool = False) -> Folder:
     )
 
 
-def _walk(root: Path, inside: str = "", *, linked: bool) -> Iterator[File]:
+def _walk(root: Path, inside: str = "", *, linked: bool) -> list[File]:
     place = os.path.join(root, inside)
     try:
         with os.scandir(place) as found:
             entries = [entry for entry in found if not _is_junk(entry.name)]
     except OSError as exc:
         raise BadData(f"cannot read the folder {exc.filename}: {exc.strerror}", hint=f"ls -ld '{exc.filename}'") from exc
+    files: list[File] = []
     folders = []
     for entry in entries:
         if entry.is_symlink():
             if not linked:
                 _check_link(root, Path(entry.path))
-            yield _file(inside + entry.name, entry.path)
+            files.append(_file(inside + entry.name, entry.path))
         elif entry.is_file():
-            yield _file(inside + entry.name, entry.path, entry)
+            files.append(_file(inside + entry.name, entry.path, entry))
         elif entry.is_dir():
             folders.append(entry.name)
     for name in sorted(folders):
-        yield from _walk(root, f"{inside}{name}/", linked=linked)
+        files += _walk(root, f"{inside}{name}/", linked=linked)
+    return files
 
 
 def _check_link(root: Path, link: Path) -> None:
@@ -152,7 +153,7 @@ def _file(name: str, path: str, entry: os.DirEntry[str] | None = None) -> File:
         raise BadData(f"the name of {os.fsencode(path)!r} is not UTF-8", hint="rename the file") from exc
     except OSError as exc:
         raise unreadable(name, exc) from exc
-    return File(name=name, path=path, size=found.st_size, stamp=(found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+    return File(name, path, found.st_size, (found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
 
 
 def _is_junk(name: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from pipelines.data import idx, image_folders, large_tables, masks, metadata, npy, npz, tables
+from pipelines.data import idx, image_folders, masks, npy, npz
 from pipelines.data.contents import Divided, Source
 from pipelines.data.folder import File, Folder
 from pipelines.data.inputs import Room
@@ -19,6 +19,7 @@ from pipelines.data.options import SEED, TEST_FRACTION, Options
 from pipelines.data.spec import Division, Format, Rendering
 from pipelines.data.splits import lacks_test
 from pipelines.data.stacking import Stack
+from pipelines.data.table_names import claims_csv, claims_parquet, names_a_table
 from registry.errors import BadData
 
 _CLAIMS: Mapping[Format, Callable[[File], bool]] = MappingProxyType(
@@ -27,10 +28,12 @@ _CLAIMS: Mapping[Format, Callable[[File], bool]] = MappingProxyType(
         "npz": npz.claims,
         "npy": npy.claims,
         "images": image_folders.claims,
-        "csv": tables.claims_csv,
-        "parquet": tables.claims_parquet,
+        "csv": claims_csv,
+        "parquet": claims_parquet,
     }
 )
+
+
 _OPEN: Mapping[Format, Callable[[Sequence[File], Options, Room], Source]] = MappingProxyType(
     {
         "idx": idx.open_idx,
@@ -96,13 +99,17 @@ def _open_pictures(
     pictures: dict[str, Picture] | None,
     where: Path,
 ) -> Source:
-    images = [file for file in files if image_folders.claims(file)]
+    images = files
     if format_ == "masks":
-        images = [file for file in images if not masks.is_mask(file)]
+        images = [file for file in files if not masks.is_mask(file)]
+    elif format_ == "metadata":
+        images = [file for file in files if image_folders.claims(file)]
     stack = Stack(images, rendering=rendering, known=pictures, room=room, where=where)
     if format_ == "masks":
         return masks.open_masks(files, options, stack, rendering)
     if format_ == "metadata":
+        from pipelines.data import metadata
+
         return metadata.open_metadata(files, options, stack)
     return image_folders.open_images(files, options, stack)
 
@@ -114,20 +121,24 @@ def _refuse_to_render(format_: Format, options: Options) -> None:
 
 
 def _open_tables(files: Sequence[File], options: Options, division: Division, room: Room) -> Source:
+    from pipelines.data import large_tables, tables
+
     found = tables.by_split(files)
-    if all(tables.claims_parquet(file) for file in files) and any(
-        large_tables.too_large(some, room) for some in found.values()
-    ):
+    if all(claims_parquet(file) for file in files) and any(large_tables.too_large(some, room) for some in found.values()):
         return large_tables.LargeTableSource(found, options, division, room)
     return tables.TableSource(found, options, division)
 
 
 def _claimed(folder: Folder, options: Options) -> dict[Format, list[File]]:
     """The files by the format that they would be data of; images by what stands beside them, or by what was said."""
-    found = {format_: [file for file in folder.files if claims(file)] for format_, claims in _CLAIMS.items()}
-    images, csv = found["images"], found["csv"]
+    images: list[File] = []
+    others: list[File] = []
+    for file in folder.files:  # tens of thousands, where they are images, and then nobody else need look at them
+        (images if image_folders.claims(file) else others).append(file)
+    found = {format_: [file for file in others if claims(file)] for format_, claims in _CLAIMS.items()} | {"images": images}
+    csv = found["csv"]
     said = options.format or (_OF_TASK.get(options.task) if options.task else None)
-    if images and csv and said in (None, "metadata") and (said or all(metadata.names_a_table(file) for file in csv)):
+    if images and csv and said in (None, "metadata") and (said or all(names_a_table(file) for file in csv)):
         found |= {"metadata": [*images, *csv], "images": [], "csv": []}
     elif images and said in (None, "masks") and (said or masks.are_paired(images)):
         found |= {"masks": images, "images": []}

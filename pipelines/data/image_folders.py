@@ -6,10 +6,9 @@ when they are asked for (`pipelines.data.pictures`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +23,7 @@ from registry.errors import BadData
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Image:
+class _Image(NamedTuple):
     """A file, the class it lies in, and its id within the split."""
 
     file: File
@@ -34,7 +32,7 @@ class _Image:
 
 
 def claims(file: File) -> bool:
-    return os.path.splitext(file.name)[1].lower() in _SUFFIXES
+    return file.name[file.name.rfind(".") :].lower() in _SUFFIXES
 
 
 class FolderSource:
@@ -94,12 +92,15 @@ def open_images(files: Sequence[File], options: Options, stack: Stack) -> Folder
     Raises:
         BadData: images without a class folder, or splits beside classes.
     """
-    parts = {file.name: file.parts for file in files}
-    while len({path[0] for path in parts.values()}) == 1 and all(
-        len(path) > 2 and not split_named(path[0]) for path in parts.values()
+    # Folders are few where files are many, so whatever the folder decides is decided once: all words of a path but the last.
+    above = {parent: tuple(parent.split("/")) if parent else () for parent in {file.name.rpartition("/")[0] for file in files}}
+    cut = 0
+    while all(len(path) > cut + 1 and not split_named(path[cut]) for path in above.values()) and (
+        len({path[cut] for path in above.values()}) == 1
     ):
-        parts = {name: path[1:] for name, path in parts.items()}
-    tops = sorted({path[0] for path in parts.values() if len(path) > 1})
+        cut += 1
+    above = {parent: path[cut:] for parent, path in above.items()}
+    tops = sorted({path[0] for path in above.values() if path})
     splits = [top for top in tops if split_named(top)]
     if splits and len(splits) < len(tops):
         stranger = next(top for top in tops if not split_named(top))
@@ -108,17 +109,21 @@ def open_images(files: Sequence[File], options: Options, stack: Stack) -> Folder
             hint=f"mv '{stranger}' '{splits[-1]}/'",
         )
     depth = 2 if splits else 1
-    for file in files:
-        if len(parts[file.name]) <= depth:
-            wanted = "/".join([*(parts[file.name][:-1] or splits[:1]), "<class>", parts[file.name][-1]])
-            raise BadData(f"{file.name} lies in no class folder", hint=f"put it at {wanted}")
     found: dict[str, list[_Image]] = {}
     spelled: dict[str, str] = {}
+    places: dict[str, tuple[str, str, list[_Image]]] = {}
     for file in files:
-        path = parts[file.name]
-        split = (split_named(path[0]) if splits else None) or TRAIN
-        if splits and spelled.setdefault(split, path[0]) != path[0]:
-            raise BadData(f"the folders '{spelled[split]}' and '{path[0]}' are both the split '{split}'", hint="merge them")
-        inside = path[depth - 1 :]
-        found.setdefault(split, []).append(_Image(file=file, label=inside[0], id="/".join(inside)))
+        parent, _, last = file.name.rpartition("/")
+        if parent not in places:
+            path = above[parent]
+            if len(path) < depth:
+                wanted = "/".join([*(path or splits[:1]), "<class>", last])
+                raise BadData(f"{file.name} lies in no class folder", hint=f"put it at {wanted}")
+            split = (split_named(path[0]) if splits else None) or TRAIN
+            if splits and spelled.setdefault(split, path[0]) != path[0]:
+                raise BadData(f"the folders '{spelled[split]}' and '{path[0]}' are both the split '{split}'", hint="merge them")
+            inside = path[depth - 1 :]
+            places[parent] = (inside[0], "/".join(inside), found.setdefault(split, []))
+        label, folder, images = places[parent]
+        images.append(_Image(file, label, f"{folder}/{last}"))
     return FolderSource(found, labels=options.labels, stack=stack)

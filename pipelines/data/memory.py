@@ -4,6 +4,9 @@ A file counts as unchanged when its size, its times of modification and of statu
 status change cannot be set by a program, so an edit that puts the modification time back is noticed too. A file that was
 changed within a moment of being looked at may change again within the same tick of the clock: it is not remembered. What is
 remembered is a shortcut to digests and nothing else; a memory that is lost, damaged or of another version is simply made anew.
+
+On disk it is lines of JSON, of which each adds to the ones before: what a push finds new is appended, for writing down sixty
+thousand files takes longer than looking at them. Now and then it is written anew, without what is gone.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from pipelines.data.folder import File
 _VERSION = 2
 # The coarsest clock of a file system in use (FAT) ticks every two seconds.
 _TICK_NS = 2_000_000_000
-_NO_PICTURE = (None, None, False)
+# Written anew when so many lines say what one could.
+_MOST_LINES = 50
 
 
 class Picture(NamedTuple):
@@ -46,28 +50,39 @@ class Memory:
     """
 
     file: Path
-    pushed: Mapping[str, str] = field(default_factory=dict)
+    pushed: dict[str, str] = field(default_factory=dict)
     rendered: str = ""
-    # By name: size, the three numbers of the stamp, hex md5 (null of a file that was only packed), and of an image what it is
-    # known by. Plain lists, as JSON has them: there are tens of thousands.
-    _seen: Mapping[str, list[Any]] = field(default_factory=dict)
+    # By name: size and the three numbers of the stamp; hex md5 (null of a file that was only packed); of an image its digest
+    # and its look as text. Plain lists, as JSON has them: there are tens of thousands.
+    _seen: dict[str, list[Any]] = field(default_factory=dict)
+    # Those of them that were found to be as they were, so that they are compared once.
+    _same: dict[str, list[Any]] = field(default_factory=dict)
+    _lines: int = 0
+
+    def recognise(self, files: Iterable[File], *, rendered: str | None = None) -> dict[str, Picture]:
+        """Compare files with what is remembered of them; the images among those that are as they were, by name.
+
+        Args:
+            rendered: how they are to be read; of images that were read otherwise nothing is known.
+        """
+        seen, same, looks = self._seen, self._same, _Looks()
+        alike = rendered == self.rendered
+        found = {}
+        for file in files:
+            name, _, size, stamp, _ = file
+            known = seen.get(name)
+            if known is not None and known[0] == [size, *stamp]:
+                same[name] = known
+                if alike and known[2] is not None:
+                    found[name] = Picture(known[2], *looks[known[3]])
+        return found
 
     def md5(self, file: File) -> str | None:
         """The hex md5 of a file, if it is as it was."""
-        seen = self._seen.get(file.name)
-        return str(seen[4]) if seen is not None and seen[4] and seen[:4] == [file.size, *file.stamp] else None
-
-    def pictures(self, files: Iterable[File], *, rendered: str) -> dict[str, Picture]:
-        """The images among files that are as they were, by name; none if they were read otherwise."""
-        found: dict[str, Picture] = {}
-        if rendered != self.rendered:
-            return found
-        for file in files:
-            seen = self._seen.get(file.name)
-            if seen is not None and seen[:4] == [file.size, *file.stamp] and seen[5] is not None:
-                height, width, channels = seen[6]
-                found[file.name] = Picture(seen[5], (height, width, channels), seen[7])
-        return found
+        if file.name not in self._same:
+            self.recognise([file])
+        known = self._same.get(file.name)
+        return known[1] if known is not None else None
 
     def keep(
         self,
@@ -86,27 +101,75 @@ class Memory:
             rendered: how the pictures were read.
         """
         before = time.time_ns() - _TICK_NS
-        seen = {
-            file.name: [file.size, *file.stamp, md5s.get(file.name), *pictures.get(file.name, _NO_PICTURE)]
-            for file in files
-            if file.stamp[0] < before and file.stamp[1] < before
-        }
-        said = {"version": _VERSION, "rendered": rendered, "seen": seen, "pushed": dict(pushed)}
-        text = json.dumps(said, separators=(",", ":"))
+        if rendered != self.rendered:  # what is known of the pictures is of others
+            self._same = {name: [stamp, md5, None, ""] for name, (stamp, md5, *_) in self._same.items()}
+        new = {}
+        for file in files:
+            known = self._same.get(file.name)
+            said = md5s.get(file.name)
+            if known is not None and known[1] == said and (known[2] is not None or file.name not in pictures):
+                continue
+            if file.stamp[0] < before and file.stamp[1] < before:
+                picture = pictures.get(file.name)
+                digest, look = (None, "") if picture is None else (picture.digest, _text(picture))
+                new[file.name] = [[file.size, *file.stamp], said, digest, look]
+        gone = self.pushed.keys() - pushed.keys()
+        changes = {name: md5 for name, md5 in pushed.items() if self.pushed.get(name) != md5}
+        if not (new or gone or changes):
+            return
+        line = {"version": _VERSION, "rendered": rendered, "seen": new, "pushed": changes | dict.fromkeys(gone)}
         with suppress(OSError):
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, draft = tempfile.mkstemp(dir=self.file.parent)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            os.replace(draft, self.file)
+            goes_on = 0 < self._lines < _MOST_LINES and rendered == self.rendered
+            if goes_on and len(new) + len(changes) + len(gone) <= len(self.pushed):
+                with self.file.open("a", encoding="utf-8") as stream:
+                    stream.write(_written(line))
+            else:
+                self._write_anew({**self._same, **new}, pushed, rendered)
+
+    def _write_anew(self, seen: Mapping[str, list[Any]], pushed: Mapping[str, str], rendered: str) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, draft = tempfile.mkstemp(dir=self.file.parent)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(_written({"version": _VERSION, "rendered": rendered, "seen": seen, "pushed": pushed}))
+        os.replace(draft, self.file)
+
+
+class _Looks(dict[str, tuple[tuple[int, int, int], bool]]):
+    """What is known of a picture beside its digest, by its text (`28x28x1`, `28x28x1 turned`); a folder of images has one."""
+
+    def __missing__(self, text: str) -> tuple[tuple[int, int, int], bool]:
+        shape, _, turned = text.partition(" ")
+        height, width, channels = map(int, shape.split("x"))
+        self[text] = ((height, width, channels), bool(turned))
+        return self[text]
+
+
+def _text(picture: Picture) -> str:
+    return "x".join(map(str, picture.shape)) + " turned" * picture.turned
+
+
+def _written(line: Mapping[str, Any]) -> str:
+    return json.dumps(line, separators=(",", ":")) + "\n"
 
 
 def recall(home: Path, root: Path) -> Memory:
     """What is remembered in a home of the files below a folder."""
     name = hashlib.sha256(os.fsencode(os.path.abspath(root))).hexdigest()[:32]
-    file = home / "looked" / f"{name}.json"
+    file = home / "looked" / f"{name}.jsonl"
+    lines = 0
+    seen: dict[str, list[Any]] = {}
+    pushed: dict[str, str | None] = {}
     with suppress(OSError, ValueError, KeyError, TypeError):
-        said = json.loads(file.read_text(encoding="utf-8"))
-        if said["version"] == _VERSION and isinstance(said["seen"], dict) and isinstance(said["pushed"], dict):
-            return Memory(file, pushed=said["pushed"], rendered=str(said["rendered"]), _seen=said["seen"])
+        rendered = ""
+        for line in file.read_text(encoding="utf-8").splitlines():
+            said = json.loads(line)
+            if said["version"] != _VERSION:
+                break
+            rendered = str(said["rendered"])
+            seen |= said["seen"]
+            pushed |= said["pushed"]
+            lines += 1
+        else:
+            known = {name: md5 for name, md5 in pushed.items() if md5 is not None}
+            return Memory(file, pushed=known, rendered=rendered, _seen=seen, _lines=lines)
     return Memory(file)

@@ -11,7 +11,6 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -20,16 +19,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.data import image_folders
-from pipelines.data.arrays import ArraySource, Pair
 from pipelines.data.columns import TARGETS
 from pipelines.data.contents import Advance, Split
 from pipelines.data.folder import File
-from pipelines.data.inputs import Room
 from pipelines.data.options import Options
 from pipelines.data.spec import ImageInput, Rendering, Task
 from pipelines.data.splits import TRAIN, in_order, split_named, split_within
 from pipelines.data.stacking import Stack, digests_of
-from pipelines.data.tables import claims_csv, read_table, written
+from pipelines.data.table_names import claims_csv
+from pipelines.data.tables import read_table, written
 from pipelines.data.targets import finite
 from registry.errors import BadData
 
@@ -44,11 +42,6 @@ class _Row:
     id: str
     table: int
     number: int
-
-
-def names_a_table(file: File) -> bool:
-    """Whether a file is called what the table of an image folder is called."""
-    return claims_csv(file) and PurePosixPath(file.name).name.partition(".")[0].lower() == "metadata"
 
 
 def open_metadata(files: Sequence[File], options: Options, stack: Stack) -> MetadataSource:
@@ -150,34 +143,6 @@ class MetadataSource:
         if len(columns) == 1:
             return np.asarray(columns[0][[row.number for row in rows]])
         return np.array([columns[row.table][row.number] for row in rows], dtype=np.result_type(*columns))
-
-
-class ValueArrays(ArraySource):
-    """Splits of two arrays: images, and numbers of shape (items,) or (items, targets)."""
-
-    task: Task = "image-regression"
-    labels: tuple[str, ...] = ()
-
-    def __init__(self, pairs: Sequence[Pair], options: Options, room: Room) -> None:
-        super().__init__(pairs, labels=None, room=room)
-        self._wanted = options.wanted
-
-    @cached_property
-    def targets(self) -> tuple[str, ...]:  # type: ignore[override]
-        if self._wanted is not None:
-            return self._wanted
-        array = self._pairs[self.splits[0]].labels.whole()
-        count = 1 if array.ndim == 1 else array.shape[1]
-        return ("target",) if count == 1 else tuple(f"target{k}" for k in range(count))
-
-    def _targets(self, pair: Pair) -> NDArray[Any]:
-        array = pair.labels.whole()
-        if array.ndim not in (1, 2) or array.dtype.kind not in "iuf":
-            raise BadData(
-                f"{pair.labels.name} holds {array.dtype} of the shape {list(array.shape)}, numbers were expected",
-                hint="targets.astype('float64')",
-            )
-        return finite(array, self.targets, place=pair.labels.name)
 
 
 def _names(file: File, table: Any) -> list[str]:

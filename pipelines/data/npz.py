@@ -24,10 +24,10 @@ from pipelines.data.arrays import ArraySource, Pair, Stored
 from pipelines.data.folder import File, unreadable
 from pipelines.data.inputs import Room, Rows, chunks
 from pipelines.data.masks import MaskArrays
-from pipelines.data.metadata import ValueArrays
 from pipelines.data.options import Options
 from pipelines.data.spec import Task
 from pipelines.data.splits import TRAIN, split_named
+from pipelines.data.value_arrays import ValueArrays
 from registry.errors import BadData, RegError
 
 _INPUTS = ("x", "images", "data")

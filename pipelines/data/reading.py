@@ -121,7 +121,7 @@ def inspect(
     given = (options or Options()).over(folder.said)
     name = dataset_name(given.name if given.name is not None else folder.name)
     wanted = given.rendering
-    pictures = memory.pictures(folder.files, rendered=wanted.key) if memory is not None else {}
+    pictures = memory.recognise(folder.files, rendered=wanted.key) if memory is not None else {}
     format_, source = open_source(folder, given, room or Room(), rendering=wanted, pictures=pictures)
     if given.task is not None and given.task not in TASKS[format_]:
         known = " or ".join(TASKS[format_])

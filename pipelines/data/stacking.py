@@ -93,11 +93,11 @@ class Stack:
             known[file.name] = picture
             self._compare(file, picture.shape)
             advance(file.size)
-        for file in files:
-            picture = known[file.name]
-            self._compare(file, picture.shape)
-            self._channels.add(picture.shape[2])
-            self._turned |= picture.turned
+        kinds = {known[file.name][1:]: file for file in files}  # few, where pictures are many
+        for (kind, turned), file in kinds.items():
+            self._compare(file, kind)
+            self._channels.add(kind[2])
+            self._turned |= turned
         shape = (len(files), *self.input.shape)
         return np.broadcast_to(np.uint8(0), shape), lambda: Digests.of(bytes.fromhex(known[f.name].digest) for f in files)
 

@@ -37,19 +37,11 @@ from pipelines.data.folder import File, first_line, unreadable
 from pipelines.data.options import Options
 from pipelines.data.spec import Column, Division, TableInput, Task
 from pipelines.data.splits import TEST, TRAIN, divide, in_order, lacks_test, split_named, split_within
+from pipelines.data.table_names import claims_parquet
 from registry.errors import BadData
 
-_CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 INDEX = "__index_level_"  # what pandas calls an index without a name; no feature
 _MOST_FACTS = 64
-
-
-def claims_csv(file: File) -> bool:
-    return file.name.lower().endswith(_CSV)
-
-
-def claims_parquet(file: File) -> bool:
-    return file.name.lower().endswith(".parquet")
 
 
 def by_split(files: Sequence[File]) -> dict[str, list[File]]:

@@ -8,6 +8,7 @@ in `registry.errors` becomes two lines on stderr and its exit code, and a traceb
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -135,7 +136,9 @@ def group() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run `reg` and exit with the code of what happened."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(run(arguments))
+    code = run(arguments)
+    gc.freeze()  # the interpreter would look through everything there is for cycles before it ends: a quarter of a second
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

@@ -1,6 +1,6 @@
 """`python -m registry.server`: the embedded server as a child process.
 
-Prints one line of JSON when it answers requests, `{"url": ..., "pid": ...}`, or when it cannot start, `{"error": ...,
+Prints one line of JSON when requests may be sent, `{"url": ..., "pid": ...}`, or when it cannot start, `{"error": ...,
 "hint": ..., "exit_code": ...}` for the parent and two lines on standard error for people.
 """
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
 from registry.errors import RegError
-from registry.server.app import CRASHED_AFTER_SECONDS
+from registry.server import limits
 from registry.server.serving import serve
 
 
@@ -24,7 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help="0 for any free one")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end with standard input")
     parser.add_argument(
-        "--crashed-after", type=float, default=CRASHED_AFTER_SECONDS, metavar="SECONDS", help="silence that means a crash"
+        "--crashed-after",
+        type=float,
+        default=limits.CRASHED_AFTER_SECONDS,
+        metavar="SECONDS",
+        help="silence that means a crash",
     )
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="a further name under which clients may ask"
@@ -32,7 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--access-log", action="store_true", help="a line on standard error for each request")
     given = parser.parse_args(arguments)
 
-    def tell(url: str, _login: str) -> None:
+    # Until the server's own handlers are there; somebody may have enough of it while it is still loading.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+
+    def tell(url: str) -> None:
         sys.stdout.write(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
         sys.stdout.flush()
 
@@ -41,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             given.home,
             given.host,
             given.port,
-            on_ready=tell,
+            on_open=tell,
             stop_with_stdin=given.until_stdin_closes,
             crashed_after=given.crashed_after,
             allowed_hosts=given.allow_host,

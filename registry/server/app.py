@@ -36,9 +36,6 @@ from registry.server.ui import pages
 
 _log = logging.getLogger(__name__)
 
-# A run's process sends something every 30 s while it lives.
-CRASHED_AFTER_SECONDS = 180.0
-
 # A refusal repeats words of the request, an answer those of other people: no browser is to take them for a page.
 _PLAIN = {"X-Content-Type-Options": "nosniff"}
 
@@ -50,7 +47,11 @@ _UI: list[BaseRoute] = [*pages.routes]
 
 
 def create_app(
-    home: Home, *, crashed_after: float = CRASHED_AFTER_SECONDS, address: str = "127.0.0.1", allowed_hosts: Sequence[str] = ()
+    home: Home,
+    *,
+    crashed_after: float = limits.CRASHED_AFTER_SECONDS,
+    address: str = "127.0.0.1",
+    allowed_hosts: Sequence[str] = (),
 ) -> Starlette:
     """The server of one home; any number of them may share it.
 

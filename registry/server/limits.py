@@ -99,3 +99,8 @@ LEAST_BYTES = 16 * KIB
 CONNECTIONS = 2_000
 # File descriptors that connections leave for the database, blobs and logs.
 SPARE_DESCRIPTORS = 256
+
+# -- Silence
+
+# A run's process sends something every 30 s while it lives; after this it counts as crashed.
+CRASHED_AFTER_SECONDS = 180.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,6 +109,7 @@ def test_what_is_remembered_of_images_gives_the_same_description(tmp_path: Path,
 
 
 def test_an_image_that_changed_is_decoded_again(tmp_path: Path, digits: Path) -> None:
+    digits = shutil.copytree(digits, tmp_path / "own")
     first = inspect(digits)
     recall(tmp_path, digits).keep(
         {file.name: "" for file in first.kept}, first.kept, first.pictures, pushed={}, rendered=first.rendered
@@ -116,3 +118,31 @@ def test_an_image_that_changed_is_decoded_again(tmp_path: Path, digits: Path) ->
     Image.new("L", (9, 8)).save(changed)
     with pytest.raises(BadData, match=r"2 sizes, from 8×8 .* to 8×9"):
         inspect(digits, memory=recall(tmp_path, digits))
+
+
+def test_what_a_later_push_finds_is_added_to_what_is_remembered(tmp_path: Path, digits: Path) -> None:
+    digits = shutil.copytree(digits, tmp_path / "own")
+    first = inspect(digits)
+    md5s = {file.name: "0" * 32 for file in first.kept}
+    recall(tmp_path, digits).keep(md5s, first.kept, first.pictures, pushed=md5s, rendered=first.rendered)
+    gone, *_, changed = first.kept
+    (digits / changed.name).write_bytes(changed.read() + b"\0")
+    known = recall(tmp_path, digits)
+    second = inspect(digits, memory=known)
+    again = {**md5s, changed.name: "1" * 32}
+    del again[gone.name]
+    known.keep(again, second.kept, second.pictures, pushed=again, rendered=second.rendered)
+    assert len(known.file.read_text().splitlines()) == 2
+    later = recall(tmp_path, digits)
+    assert later.pushed == again
+    assert {file.name: later.md5(file) for file in second.kept} == {gone.name: None, **again}
+
+
+def test_a_line_that_was_cut_off_is_not_built_upon(tmp_path: Path, data: Path) -> None:
+    known = remembered(tmp_path / "home", data)
+    with known.file.open("a") as stream:
+        stream.write('{"version":2,"seen":{"a.c')
+    anew = recall(tmp_path / "home", data)
+    assert anew.md5(the_file(data)) is None
+    anew.keep({"a.csv": "1" * 32}, [the_file(data)], {}, pushed={"a.csv": "1" * 32}, rendered="")
+    assert recall(tmp_path / "home", data).md5(the_file(data)) == "1" * 32
