@@ -28,8 +28,9 @@ from pipelines.recipes.sources import CodeFailed
 from registry.errors import BadData, BadSettings
 from registry.means import student, units
 from registry.records import Metric
-from registry.replicates import FEWEST, Draws, Replicates, spread
+from registry.replicates import Draws, Replicates
 from registry.resampling import Unstable
+from registry.spreads import FEWEST, spread
 from registry.stats import Interval, wilson
 
 Columns = Mapping[str, NDArray[Any]]

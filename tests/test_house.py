@@ -124,6 +124,7 @@ PURE += (
     "registry.yaml_lines",
 )
 PURE += ("registry.means", "registry.corpus", "registry.resampling", "registry.matching", "registry.expressions")
+PURE += ("registry.replicates", "registry.spreads")
 PURE += ("registry.explanation", "registry.github", "registry.sweeps", "registry.coordinates")
 PURE += tuple(name for name in MODULES if name.startswith(("registry.judging", "registry.verdicts")))
 

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.replicates import Draws, items_digest, spread
+from registry import means
+from registry.replicates import SEED, Draws, items_digest
 from registry.resampling import Unstable
+from registry.spreads import spread
 
 IDS = st.lists(st.text("abcé/0", min_size=1, max_size=5), min_size=2, max_size=30, unique=True)
 
@@ -45,6 +47,10 @@ def test_other_items_other_clusters_or_another_seed_are_other_draws() -> None:
     }
     assert plain.unlike(Draws(ids[::-1]).drawn) is None
     assert all(words in str(plain.unlike(other)) for words, other in others.items())
+
+
+def test_a_verdict_names_the_seed_that_was_used() -> None:
+    assert SEED == means.SEED
 
 
 def test_a_resample_is_as_likely_to_hold_any_item() -> None:

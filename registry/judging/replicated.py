@@ -18,8 +18,9 @@ from registry.judging.terms import Terms
 from registry.means import MeanInterval
 from registry.pairing import Pair, Scores, Unanswerable
 from registry.records import Metric
-from registry.replicates import Replicates, Spread, spread
+from registry.replicates import Replicates
 from registry.resampling import Unstable
+from registry.spreads import Spread, spread
 from registry.stats import Interval
 
 Values = NDArray[np.float64]
