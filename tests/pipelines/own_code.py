@@ -16,7 +16,7 @@ from tests.pipelines.data_files import publish
 from tests.pipelines.digits_model import digits
 
 DOCUMENTED = (Path(__file__).parents[2] / "docs" / "own-code.md").read_text(encoding="utf-8")
-TEN_LINES, COST = re.findall(r"^```python\n(.*?)^```", DOCUMENTED, flags=re.DOTALL | re.MULTILINE)
+SERVING, TEN_LINES, COST = re.findall(r"^```python\n(.*?)^```", DOCUMENTED, flags=re.DOTALL | re.MULTILINE)
 
 
 def write_digits(folder: Path, *, train: int = 500, test: int = 397) -> Path:

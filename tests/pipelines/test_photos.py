@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from own_code import SERVING
 from photos import write_petals, write_photos
 
 from pipelines import dataset, evaluate, train
@@ -123,6 +125,16 @@ def test_who_serves_a_photograph_gets_the_answer_of_the_evaluation(life: Life, b
     for item, prediction in list(zip(items["item"], items["prediction"], strict=True))[::5]:
         scores = session.run(pixels_of(life.folder / item, rendering)[np.newaxis])
         assert int(scores.argmax()) == prediction, item
+
+
+def test_the_documented_lines_make_the_input_of_a_model(
+    life: Life, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes((life.folder / "test/china/0.jpg").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    known: dict[str, Any] = {"folder": backend.download(life.good)}
+    exec(SERVING, known)
+    assert (known["image"].shape, known["image"].dtype) == ((1, 32, 40, 3), np.uint8)
 
 
 def test_the_page_of_a_verdict_shows_pictures_of_photographs(life: Life, backend: Backend) -> None:
