@@ -43,6 +43,8 @@ def gather(backend: Backend, question: Question, evaluate: Evaluate | None) -> t
         found = _matching(backend, question)
     if found is None:
         own = "".join(f" --metric FILE.py:{name}" for name in question.own_metrics)
+        if own and question.policy.data.cluster is not None:
+            own += f" --cluster {question.policy.data.cluster}"
         device = question.policy.runtime.device
         against = f" --against {question.baseline.origin}" if question.baseline else ""
         raise EvidenceMissing(

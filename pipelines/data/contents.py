@@ -71,6 +71,7 @@ class Split:
             nobody labelled it; of a regression float64 (n, targets), finite.
         digests: computes the content digest of each item, `DIGEST_SIZE` bytes each.
         digests_as: of image files: computes their digests as they would be under another rendering, to compare two versions.
+        marks: of pictures that are scaled: computes what a split is drawn by, whatever their size; None: the digests.
         facts: what else the data say about each item (columns of a table as they were written, dropped ones too): texts with
             None for missing, numbers with NaN; no model sees them, evaluations slice and cluster by them.
     """
@@ -81,6 +82,7 @@ class Split:
     targets: NDArray[Any]
     digests: Callable[[], Digests]
     digests_as: Callable[[Rendering | None], Digests] | None = None
+    marks: Callable[[], Digests] | None = None
     facts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -174,9 +176,18 @@ class Divided:
         if not self._parts:
             whole = self._whole.read(TRAIN, advance)
             digests = whole.digests()
-            sides = divide(digests, whole.strata, test_fraction=self.division.test_fraction, seed=self.division.seed)
+            keys = digests if whole.marks is None else _marked(digests, whole.marks())
+            sides = divide(keys, whole.strata, test_fraction=self.division.test_fraction, seed=self.division.seed)
             self._parts = {name: _part(whole, name, positions, digests) for name, positions in sides.items()}
         return self._parts[split]
+
+
+def _marked(digests: Digests, marks: Digests) -> Digests:
+    """A key for each item, the same for equal items: the least mark among them."""
+    least: dict[bytes, bytes] = {}
+    for digest, mark in zip(digests, marks, strict=True):
+        least[digest] = min(least.get(digest, mark), mark)
+    return Digests.of(least[digest] for digest in digests)
 
 
 def _part(whole: Split, name: str, positions: NDArray[np.int64], digests: Digests) -> Split:

@@ -83,6 +83,7 @@ class FolderSource:
             targets=np.array([index[image.label] for image in images], dtype=np.int64),
             digests=digests,
             digests_as=partial(digests_of, files),
+            marks=self._stack.marks(files),
         )
 
 

@@ -161,6 +161,7 @@ class MaskSource:
             targets=masks,
             digests=digests,
             digests_as=partial(digests_of, files),
+            marks=self._images.marks(files),
             facts={"folder": np.array(folders, dtype=object)} if any(folders) else {},
         )
 

@@ -127,6 +127,7 @@ class MetadataSource:
             targets=finite(values, self.targets, place=f"the split '{split}'"),
             digests=digests,
             digests_as=partial(digests_of, files),
+            marks=self._images.marks(files),
             facts={name: self._column(name, rows) for name in self._facts},
         )
 

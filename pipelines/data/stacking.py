@@ -12,14 +12,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.contents import Advance, Digests, image_digests
+from pipelines.data.contents import DIGEST_SIZE, Advance, Digests, image_digests
 from pipelines.data.decoding import decode, decoded, each, size_of, with_channels_of
-from pipelines.data.folder import File
+from pipelines.data.folder import File, unreadable
 from pipelines.data.framing import usual
 from pipelines.data.glancing import glance
 from pipelines.data.inputs import Inputs, Room
@@ -31,6 +32,7 @@ from registry.errors import BadData
 Shape = tuple[int, ...]
 Pixels = NDArray[np.uint8]
 
+_BEGINNING = 64 << 10
 _SURVEYED = 20_000  # files whose sizes are read to say what is wrong with them
 
 
@@ -66,6 +68,10 @@ class Stack:
         assert self._first is not None, "a shape is known after the first read"
         height, width = self._first[1][:2]
         return ImageInput(height=height, width=width, channels=3 if len(self._channels) > 1 else max(self._channels))
+
+    def marks(self, files: Sequence[File]) -> Callable[[], Digests] | None:
+        """What a split of some files is drawn by where they are scaled: another size must not draw another split."""
+        return partial(_marks, files) if self._how is not None and self._how.size is not None else None
 
     @property
     def rendering(self) -> Rendering | None:
@@ -143,6 +149,21 @@ def digests_of(files: Sequence[File], rendering: Rendering | None) -> Digests:
     """The content digests of image files, each with its own channels, under a rendering that need not be their dataset's."""
     found = {file.name: bytes.fromhex(picture.digest) for file, picture in glance(files, rendering)}
     return Digests.of(found[file.name] for file in files)
+
+
+def _marks(files: Sequence[File]) -> Digests:
+    return Digests.of(mark for _, mark in each(files, _mark))
+
+
+def _mark(file: File) -> bytes:
+    """A digest of how a file begins, and of its size."""
+    try:
+        with open(file.path, "rb") as stream:
+            stream.seek(file.offset or 0)
+            beginning = stream.read(min(file.size, _BEGINNING))
+    except OSError as exc:
+        raise unreadable(file.name, exc) from exc
+    return blake2b(beginning, digest_size=DIGEST_SIZE, salt=file.size.to_bytes(8, "little")).digest()
 
 
 def _of_many_sizes(files: Sequence[File], where: Path | None) -> BadData:

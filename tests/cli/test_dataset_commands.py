@@ -70,6 +70,27 @@ def test_two_versions_are_compared_by_items_leakage_and_drift(packed: tuple[Reg,
     assert "http" not in text, "the page needs no network"
 
 
+def test_images_of_many_sizes_are_pushed_with_the_command_that_the_refusal_proposes(
+    packed: tuple[Reg, dict[str, bytes]],
+) -> None:
+    reg, _ = packed
+    for number in range(24):
+        file = reg.folder / "photos" / ("cat" if number % 2 else "dog") / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(NOISE[number][:, : 5 + number % 3]).resize((40 + number, 50)).save(file)
+    refused = reg("dataset", "push", "photos")
+    assert (refused.code, "the images have 24 sizes, from 50×40 (dog/0.png) to 50×63" in refused.err) == (2, True), refused.err
+    hint = refused.err.partition("Hint: reg ")[2].split()
+    assert hint == ["dataset", "push", "photos", "--size", "32"]
+    done = reg(*hint)
+    assert (done.code, done.out) == (0, "photos:v0 is new\n"), done.err
+    assert reg("dataset", "show", "photos", "--json").data["description"]["rendering"]["size"] == [32, 32]
+    assert reg("dataset", "push", "photos", "--size", "16").code == 0
+    other = reg("dataset", "diff", "photos:v0", "photos:v1")
+    assert "input: image 32×32×1" in other.out
+    assert reg("dataset", "diff", "photos:v0", "photos:v1", "--json").data["unchanged"] == 24
+
+
 def test_a_file_uri_is_a_reference(packed: tuple[Reg, dict[str, bytes]]) -> None:
     reg, _ = packed
     done = reg("dataset", "push", f"file://{reg.folder}/pets", "--name", "here")

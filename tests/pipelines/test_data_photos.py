@@ -37,6 +37,11 @@ def petals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_petals(tmp_path_factory.mktemp("petals") / "petals", train=6, test=4)
 
 
+def _empty(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
 def opened(folder: Path, place: Path, options: Options = SIZE) -> Dataset:
     return load(publish(inspect(folder, options), place))
 
@@ -171,6 +176,20 @@ def test_a_drawn_split_is_repeated_from_any_size(tmp_path: Path) -> None:
     test, train = dataset.split("test"), dataset.split("train")
     assert (len(test), len(train)) == (dataset.spec.splits["test"].items, dataset.spec.splits["train"].items)
     assert np.array_equal(test.digests_as(dataset.spec.rendering).array, test.digests().array)  # type: ignore[misc]
+    other = opened(folder, tmp_path / "other", Options(size=(9, 9), fit="pad")).split("test")
+    assert other.items.tolist() == test.items.tolist()
+    packed = publish(inspect(folder, SIZE, pack_into=_empty(tmp_path / "shards")), tmp_path / "packed")
+    assert load(packed).split("test").items.tolist() == test.items.tolist()
+
+
+def test_copies_of_a_photograph_stay_on_one_side_of_a_drawn_split(tmp_path: Path) -> None:
+    folder = write_photos(tmp_path / "photos", train=12, test=0)
+    for file in sorted(folder.rglob("*.png")):
+        with Image.open(file) as image:
+            image.save(file.with_suffix(".bmp" if image.mode != "RGBA" else ".tif"))
+    spec = inspect(folder, SIZE).spec
+    assert spec.overlaps == ()
+    assert sum(split.duplicates for split in spec.splits.values()) == 12
 
 
 def test_what_is_remembered_under_one_size_is_not_believed_under_another(
