@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.contents import image_digests
+from pipelines.data.contents import image_digest
 from pipelines.data.decoding import decode, decoded
 from pipelines.data.folder import File
 from pipelines.data.memory import Picture
@@ -47,7 +47,7 @@ def glance(files: Sequence[File]) -> Iterator[tuple[File, Picture]]:
 
 def picture(pixels: NDArray[np.uint8]) -> Picture:
     height, width, channels = pixels.shape
-    return Picture(image_digests(pixels[np.newaxis])[0].hex(), (height, width, channels))
+    return Picture(image_digest(pixels).hex(), (height, width, channels))
 
 
 def _by_children(files: Sequence[File], processes: int) -> Iterator[tuple[File, Picture]]:

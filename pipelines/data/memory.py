@@ -84,15 +84,18 @@ class Memory:
             pushed: what the version holds now.
         """
         before = time.time_ns() - _TICK_NS
+        texts = _Texts()
         new = {}
         for file in files:
             known = self._same.get(file.name)
             said = md5s.get(file.name)
+            if file.name in new:
+                continue
             if known is not None and known[1] == said and (known[2] is not None or file.name not in pictures):
                 continue
             if file.stamp[0] < before and file.stamp[1] < before:
                 digest, shape = pictures.get(file.name, (None, ()))
-                new[file.name] = [[file.size, *file.stamp], said, digest, _text(shape)]
+                new[file.name] = [[file.size, *file.stamp], said, digest, texts[shape]]
         gone = self.pushed.keys() - pushed.keys()
         changes = {name: md5 for name, md5 in pushed.items() if self.pushed.get(name) != md5}
         if not (new or gone or changes):
@@ -122,8 +125,12 @@ class _Shapes(dict[str, tuple[int, int, int]]):
         return self[text]
 
 
-def _text(shape: Iterable[int]) -> str:
-    return "x".join(map(str, shape))
+class _Texts(dict[tuple[int, ...], str]):
+    """The same the other way."""
+
+    def __missing__(self, shape: tuple[int, ...]) -> str:
+        self[shape] = "x".join(map(str, shape))
+        return self[shape]
 
 
 def _written(line: Mapping[str, Any]) -> str:
