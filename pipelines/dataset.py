@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -54,11 +55,24 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = (), refer: bo
     with (
         open_job(backend, job_type="dataset", name=f"push {spec.name}", config=config) as job,
         tempfile.TemporaryDirectory() as folder,
+        ThreadPoolExecutor(1) as meanwhile,
     ):
         with no_collection():
             hashed = _hashed(look, apart=stay, embedded=backend.settings.embedded)
+        described = spec.to_json().encode()
         description = Path(folder) / DESCRIPTION
-        description.write_text(spec.to_json(), encoding="utf-8")
+        description.write_bytes(described)
+        md5s = {name: file.md5 for name, file in hashed.items()}
+        pushed = {} if refer else {**md5s, DESCRIPTION: hashlib.md5(described, usedforsecurity=False).hexdigest()}
+        # Written while the server works. If the version comes to nothing, its digest will show that to the next push.
+        remembered = meanwhile.submit(
+            look.memory.keep,
+            md5s,
+            chain(look.found.kept, look.found.data),
+            look.found.pictures,
+            pushed=pushed,
+            rendered=look.found.rendered,
+        )
         version = job.make(
             spec.name,
             type="dataset",
@@ -77,12 +91,7 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = (), refer: bo
             },
         )
         maker = backend.made_by(version)
-        md5s = {name: file.md5 for name, file in hashed.items()}
-        pushed = (
-            {} if refer else {**md5s, DESCRIPTION: hashlib.md5(description.read_bytes(), usedforsecurity=False).hexdigest()}
-        )
-    files = chain(look.found.kept, look.found.data)
-    look.memory.keep(md5s, files, look.found.pictures, pushed=pushed, rendered=look.found.rendered)
+        remembered.result()
     return Pushed(version=version, is_new=maker is None or maker.id == job.id, run_url=job.url)
 
 

@@ -23,7 +23,7 @@ from pipelines.data.inputs import Room
 from pipelines.data.memory import Memory, recall
 from pipelines.data.options import Options
 from pipelines.data.reading import Inspection, OnProgress
-from registry.collector import no_collection
+from registry.collector import no_collection, rare_collection
 from registry.embedded import EmbeddedServer
 from registry.embedded_disk import Intake
 from registry.errors import EnvironmentProblem
@@ -84,17 +84,16 @@ def looking(
             if len(new) > _MANY:  # the children decode, and this process would only wait for them
                 Thread(target=import_module, args=("registry.backend",), daemon=True).start()
 
-        with no_collection():
-            room = Room(settings.data_memory, settings.home)
-        found = reading.inspect(
-            path,
-            options,
-            on_progress=on_progress,
-            on_files=begin,
-            memory=memory,
-            room=room,
-            pack_into=_place(stack, settings.home) if pack else None,
-        )
+        with rare_collection():
+            found = reading.inspect(
+                path,
+                options,
+                on_progress=on_progress,
+                on_files=begin,
+                memory=memory,
+                room=Room(settings.data_memory, settings.home),
+                pack_into=_place(stack, settings.home) if pack else None,
+            )
         yield Look(found=found, memory=memory, new=new, intake=intake, server=server)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import wandb
+from wandb.sdk.lib.paths import LogicalPath
 
 from registry.backend_references import add as add_reference
 
@@ -42,7 +43,7 @@ class Draft:
 
     Attributes:
         files: (name inside the artifact, where it lies); the SDK reads and hashes them.
-        hashed: further files, by name.
+        hashed: further files, by name: relative, with `/`, nothing in it to be shortened.
         since: the hex md5 of every file of an earlier version, by name; empty when none is known.
         references: (URI, name inside the artifact or None) of what stays where it is.
         base: the id of the version that has exactly these and that the draft adds to; None where it stands alone.
@@ -123,7 +124,8 @@ def _add(artifact: Any, files: Mapping[str, Hashed]) -> None:
     if not files:
         return
     contents = {
-        name: {
+        # The SDK's own kind of path, which it takes as it is; of plain text it makes one by way of pathlib.
+        str.__new__(LogicalPath, name): {
             "digest": _base64(file.md5),
             "size": file.size,
             "local_path": None if file.stored else file.path,

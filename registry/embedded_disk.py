@@ -57,7 +57,8 @@ class Intake:
         if not worth_it(len(paths), size=size):
             return
         # Absolute, because the child has this process's folder only by chance.
-        self._paths = [os.path.abspath(path) for path in paths]
+        here = os.getcwd()
+        self._paths = [os.path.join(here, path) for path in paths]
         self._workers = _workers(self._home, len(self._paths))
         self._answers = [
             worker.order({"put": share})

@@ -216,6 +216,12 @@ def image_digests(images: Inputs) -> Digests:
     return Digests(found)
 
 
+def image_digest(pixels: NDArray[np.uint8]) -> bytes:
+    """The content digest of one decoded image of shape (height, width, channels)."""
+    shape = np.array(pixels.shape, dtype="<u4").tobytes()
+    return blake2b(np.ascontiguousarray(pixels).data, digest_size=DIGEST_SIZE, person=shape).digest()
+
+
 def numbered(*several: Digests) -> list[NDArray[np.int64]]:
     """A number for each item, the same for the same content, from 0 in the order of the digests; several lists share them."""
     words = np.ascontiguousarray(np.concatenate([digests.array for digests in several])).view(">u8")

@@ -18,9 +18,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-import numpy as np
-
-from pipelines.data.contents import image_digests
+from pipelines.data.contents import image_digest
 from pipelines.data.decoding import Decoded, decode, decoded
 from pipelines.data.folder import File
 from pipelines.data.memory import Picture
@@ -47,7 +45,7 @@ def glance(files: Sequence[File], rendering: Rendering | None) -> Iterator[tuple
 
 def picture(found: Decoded) -> Picture:
     height, width, channels = found.pixels.shape
-    return Picture(image_digests(found.pixels[np.newaxis])[0].hex(), (height, width, channels), found.turned)
+    return Picture(image_digest(found.pixels).hex(), (height, width, channels), found.turned)
 
 
 def _by_children(files: Sequence[File], rendering: Rendering | None, processes: int) -> Iterator[tuple[File, Picture]]:

@@ -27,6 +27,7 @@ from pipelines.data.folder import File
 _VERSION = 2
 # The coarsest clock of a file system in use (FAT) ticks every two seconds.
 _TICK_NS = 2_000_000_000
+_NO_PICTURE = (None, (), False)
 # Written anew when so many lines say what one could.
 _MOST_LINES = 50
 
@@ -103,16 +104,18 @@ class Memory:
         before = time.time_ns() - _TICK_NS
         if rendered != self.rendered:  # what is known of the pictures is of others
             self._same = {name: [stamp, md5, None, ""] for name, (stamp, md5, *_) in self._same.items()}
+        texts = _Texts()
         new = {}
         for file in files:
             known = self._same.get(file.name)
             said = md5s.get(file.name)
+            if file.name in new:
+                continue
             if known is not None and known[1] == said and (known[2] is not None or file.name not in pictures):
                 continue
             if file.stamp[0] < before and file.stamp[1] < before:
-                picture = pictures.get(file.name)
-                digest, look = (None, "") if picture is None else (picture.digest, _text(picture))
-                new[file.name] = [[file.size, *file.stamp], said, digest, look]
+                digest, *look = pictures.get(file.name, _NO_PICTURE)
+                new[file.name] = [[file.size, *file.stamp], said, digest, texts[tuple(look)]]
         gone = self.pushed.keys() - pushed.keys()
         changes = {name: md5 for name, md5 in pushed.items() if self.pushed.get(name) != md5}
         if not (new or gone or changes):
@@ -144,8 +147,13 @@ class _Looks(dict[str, tuple[tuple[int, int, int], bool]]):
         return self[text]
 
 
-def _text(picture: Picture) -> str:
-    return "x".join(map(str, picture.shape)) + " turned" * picture.turned
+class _Texts(dict[tuple[Any, ...], str]):
+    """The same the other way."""
+
+    def __missing__(self, look: tuple[Any, ...]) -> str:
+        shape, turned = look
+        self[look] = "x".join(map(str, shape)) + " turned" * turned
+        return self[look]
 
 
 def _written(line: Mapping[str, Any]) -> str:

@@ -30,6 +30,7 @@ from registry.errors import BadData, BadReference, UsageError
 from registry.references import parse
 
 _MANY, _SMALL = 10_000, 256 << 10
+_STEPS = 500
 
 OnProgress = Callable[[int, int], None]
 """Told how many bytes of how many have been read."""
@@ -288,11 +289,13 @@ class _Progress:
     """Adds up what a source says it has read."""
 
     def __init__(self, files: Sequence[File], on_progress: OnProgress | None) -> None:
-        self._total = sum(file.size for file in files)
-        self._done = 0
+        self._total = sum([file.size for file in files])
+        self._done = self._told = 0
         self._tell = on_progress
 
     def __call__(self, size: int) -> None:
         self._done += size
-        if self._tell is not None:
+        # Nobody sees more steps than these, and telling takes longer than decoding a small image.
+        if self._tell is not None and (self._done - self._told >= self._total / _STEPS or self._done >= self._total):
+            self._told = self._done
             self._tell(self._done, self._total)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.contents import DIGEST_SIZE, Advance, Digests, image_digests
+from pipelines.data.contents import DIGEST_SIZE, Advance, Digests, image_digest, image_digests
 from pipelines.data.decoding import decode, decoded, each, size_of, with_channels_of
 from pipelines.data.folder import File, unreadable
 from pipelines.data.framing import usual
@@ -125,7 +125,7 @@ class Stack:
         digests: list[bytes] = []
         for position, (file, found) in enumerate(decoded(files, self._how)):
             if self._mixes:
-                digests.append(image_digests(found.pixels[np.newaxis])[0])
+                digests.append(image_digest(found.pixels))
             one = with_channels_of(found.pixels, self._how)
             self._confirm(file, one.shape)
             pixels[position] = one

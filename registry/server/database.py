@@ -65,8 +65,9 @@ class Database:
             self._turns = Turns(path.with_name(f"{path.name}-turn"))
         except OSError as exc:
             raise StorageProblem(f"cannot open the database {path}: {exc.strerror}", hint="reg doctor") from exc
-        self._reading = _engine(path, begin="BEGIN")
-        self._writing = _engine(path, begin="BEGIN IMMEDIATE")
+        self._reading = _engine(path, begin="BEGIN", cache_kib=16_000)
+        # A version of sixty thousand files touches a page of the index by digest for nearly each of them.
+        self._writing = _engine(path, begin="BEGIN IMMEDIATE", cache_kib=128_000)
         try:
             self._migrate()
         except DatabaseError as exc:
@@ -176,7 +177,7 @@ def _busy(path: Path) -> Busy:
     return Busy(f"the database {path.name} is in use by others; try again")
 
 
-def _engine(path: Path, *, begin: str) -> Engine:
+def _engine(path: Path, *, begin: str, cache_kib: int) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         poolclass=QueuePool,
@@ -197,7 +198,7 @@ def _engine(path: Path, *, begin: str) -> Engine:
             # FULL: what was acknowledged to a client survives a power cut, not only a crash of the process.
             "synchronous = FULL",
             "foreign_keys = ON",
-            "cache_size = -16000",
+            f"cache_size = -{cache_kib}",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 

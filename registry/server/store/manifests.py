@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -190,11 +190,11 @@ def settled(connection: Connection, artifact_id: int, *, blobs: Blobs, base: Bas
     lost = [path for path, md5 in others.items() if path not in own and md5 not in sizes]
     if lost:
         raise BadData(f"the bytes of '{lost[0]}' are no longer stored, in the version that this one builds on")
-    stripped = [entry.pop("local_path", None) for entry in document["contents"].values()]
+    stripped = [entry.pop("local_path", None) for entry in own.values()]
     untouched = base is None and len(parts) == 1 and not any(stripped)
     served = blobs.read(announced[-1].md5 or "") if untouched else json.dumps(document, ensure_ascii=False).encode()
     found = [_entry(artifact_id, path, entry, md5s[path], sizes) for path, entry in own.items()]
-    kept = sum(entry.get("size") or 0 for path, entry in contents.items() if path not in own)
+    kept = sum([entry.get("size") or 0 for path, entry in contents.items() if path not in own])
     return Contents(
         served=served,
         digest=_digest(document["contents"], algorithm),
@@ -290,7 +290,7 @@ def _current(announced: Sequence[Manifest]) -> Sequence[Manifest]:
 def _md5s_of_version(connection: Connection, artifact_id: int) -> dict[str, str]:
     """The hex md5 of each stored file of a version, by path."""
     query = select(entries.c.path, entries.c.md5).where(entries.c.artifact_id == artifact_id, entries.c.md5.is_not(None))
-    return {row.path: row.md5 for row in connection.execute(query)}
+    return dict(connection.execute(query).tuples().all())
 
 
 def _announced_files(connection: Connection, artifact_id: int) -> dict[str, str]:
@@ -326,7 +326,7 @@ def _parsed(raw: bytes) -> dict[str, Any]:
 
 def _digest(contents: Mapping[str, Mapping[str, Any]], algorithm: str) -> str:
     """The digest by which W&B's client knows an artifact: over all paths and their digests, in path order."""
-    lines: Iterable[str] = (f"{path}:{entry['digest']}\n" for path, entry in contents.items())
+    lines = [f"{path}:{entry['digest']}\n" for path, entry in contents.items()]
     said = "wandb-artifact-manifest-v1\n{}".format("".join(lines)).encode()
     hasher = hashlib.md5(said, usedforsecurity=False) if algorithm == MD5 else xxhash.xxh128(said)
     return hasher.hexdigest()
