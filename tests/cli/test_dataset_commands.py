@@ -86,9 +86,9 @@ def test_images_of_many_sizes_are_pushed_with_the_command_that_the_refusal_propo
     assert (done.code, done.out) == (0, "photos:v0 is new\n"), done.err
     assert reg("dataset", "show", "photos", "--json").data["description"]["rendering"]["size"] == [32, 32]
     assert reg("dataset", "push", "photos", "--size", "16").code == 0
-    other = reg("dataset", "diff", "photos:v0", "photos:v1")
-    assert "input: image 32×32×1" in other.out
-    assert reg("dataset", "diff", "photos:v0", "photos:v1", "--json").data["unchanged"] == 24
+    found = reg("dataset", "diff", "photos:v0", "photos:v1", "--save", "sizes.html", "--json").data
+    assert (found["unchanged"], found["inputs"][0].partition(",")[0]) == (24, "image 32×32×1")
+    assert "image 16×16×1" in (reg.folder / "sizes.html").read_text(encoding="utf-8")
 
 
 def test_a_file_uri_is_a_reference(packed: tuple[Reg, dict[str, bytes]]) -> None:
