@@ -78,6 +78,17 @@ def find(backend: Backend, run: str) -> Past:
     )
 
 
+def of_job(backend: Backend, job: str, *, dataset: Version, output: str) -> Past | None:
+    """The past of the run that an earlier attempt of a launcher's job began; None where it came to no run.
+
+    Args:
+        job: the launcher's name of it, see `pipelines.launch.Launch`.
+    """
+    wanted = {"launch_job": job, "dataset_digest": str(dataset.digest), "output": output}
+    began = [fact for fact in backend.runs(job_type="train", config=wanted) if fact.state != "finished"]
+    return find(backend, began[0].id) if began else None
+
+
 def check(past: Past, config: TrainConfig) -> None:
     """Refuse to go on with another configuration, or with nothing to do.
 

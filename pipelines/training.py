@@ -119,7 +119,7 @@ def fit(
     device = team.device(choose_device(config.device))
     amp = _choose_amp(config.amp, device)
     (inputs, targets), held_out, positions = _parted(problem, config, Arrays(inputs, targets), validation)
-    with _threads(config, inputs, processes=team.size), randomness.seeded(config.seed, device):
+    with _threads(config, inputs, processes=team.sharing), randomness.seeded(config.seed, device):
         if isinstance(recipe, LearnsFromTargets):
             recipe = recipe.knowing(targets)
         network = recipe.network(problem, config.model)

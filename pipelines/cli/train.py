@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 
-from pipelines import config_files, resuming, trial
+from pipelines import config_files, launch, ranks, resuming, trial
 from pipelines import dataset as dataset_stage
 from pipelines import train as stage
 from pipelines.config import Explained, explain
+from pipelines.launch import Launch
+from pipelines.meeting import Meeting, OtherFailed, met
 from pipelines.resuming import Past
 from registry import provenance
 from registry.backend import Backend
@@ -28,7 +32,8 @@ from registry.references import Reference
 
 @click.command(
     epilog="Examples: reg train --dataset mnist:latest · reg train --dataset iris:v2 --set epochs=20 --set seed=1 · "
-    "reg train --dataset mnist --config train.yaml --mode quick --show-config · reg train --resume 1a2b3c4d"
+    "reg train --dataset mnist --config train.yaml --mode quick --show-config · reg train --resume 1a2b3c4d · "
+    "torchrun --nproc-per-node 2 -m registry train --dataset mnist:latest"
 )
 @click.option("--dataset", "reference", type=REFERENCE, help="Dataset version to train on.")
 @click.option("--name", help="Collection that the model becomes a version of (default: model).")
@@ -69,10 +74,21 @@ def train(
     """Train a model on a dataset version and log it: weights, ONNX graph with preprocessing, model.yaml."""
     if (reference is None) == (resume is None):
         raise UsageError("one of --dataset and --resume says what to train on", hint="reg train --dataset mnist:latest")
+    launched = launch.read(os.environ)
+    launch.check_alone(launched, nproc)
+    if launched is not None and not launched.leads:
+        code = 0 if show_config else ranks.follow(launched, memory=session.settings.data_memory, reach=session.reading)
+        raise click.exceptions.Exit(code)
     by = provenance.read(environment=os.environ, folder=Path.cwd())
     asked = (*assignments, *(["watch=true"] if watch else []), *trial.parameters(os.environ))
-    with trial.stoppable(os.environ), session.reading() if show_config else session.writing() as backend:
+    with (
+        _leading(launched) as meeting,
+        trial.stoppable(os.environ),
+        session.reading() if show_config else session.writing() as backend,
+    ):
         past, version = _subject(backend, reference, resume, name)
+        if past is None and launched is not None and launched.restarts:
+            past = _earlier(session, backend, launched, dataset=version, output=name or "model")
         explained = explain(
             task=dataset_stage.description(backend, version).task,
             recipe=recipe,
@@ -86,7 +102,7 @@ def train(
             return
         if past is not None:
             resuming.check(past, explained.config)
-            if past.run.state == "running":
+            if past.run.state == "running" and not (launched is not None and launched.restarts):
                 session.output.warn(
                     f"run {past.run.id} counts as running still: of two processes that write it, one loses rows"
                 )
@@ -102,10 +118,33 @@ def train(
             mode=explained.mode or (past.mode if past else None),
             log=log or (past.loggers if past else ()),
             processes=nproc or (past.processes if past else 1),
+            meeting=meeting,
             past=past,
             tell=session.output.notice,
         )
     _tell(session, version, done)
+
+
+@contextmanager
+def _leading(launched: Launch | None) -> Iterator[Meeting | None]:
+    """Meet the ranks that a launcher started besides this one; one of them that fails speaks for all."""
+    if launched is None:
+        yield None
+        return
+    try:
+        with met(launched) as meeting:
+            yield meeting
+    except OtherFailed as exc:
+        raise click.exceptions.Exit(exc.exit_code) from exc
+
+
+def _earlier(session: Session, backend: Backend, launched: Launch, *, dataset: Version, output: str) -> Past | None:
+    """The run of a job that its launcher has begun anew."""
+    session.output.notice(f"restart {launched.restarts} of the job {launched.job or 'without a name'}")
+    if launched.job is None:
+        session.output.warn("a job without a name of its own begins anew in another run: torchrun --rdzv-id NAME")
+        return None
+    return resuming.of_job(backend, launched.job, dataset=dataset, output=output)
 
 
 def _subject(

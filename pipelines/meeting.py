@@ -1,0 +1,238 @@
+"""Where launched processes leave words for each other: what is to be done, where its files lie, and who failed first.
+
+It is the store of torch's rendezvous, which is there before any process group is and outlives it. One failure ends them all:
+the first that fails on its own account leaves its words here and is the one that prints them; the others, which fail for want
+of it, look here and end in silence. So the log of a job of sixty-four processes has one error in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore, PrefixStore, Store  # torch.distributed has them too, but no types of them
+from torch.distributed.rendezvous import rendezvous
+
+from pipelines.launch import Launch
+from pipelines.team import PATIENCE, Team, gpu_of, team
+from registry.errors import EnvironmentProblem, Interrupted, RegError
+
+_CONNECT = timedelta(minutes=5)
+_LOOK_SECONDS = 0.2
+_FAILED = "failed"
+
+
+class LostRank(EnvironmentProblem):
+    """Another rank is gone without a word: killed, out of memory, or its machine was lost."""
+
+
+class OtherFailed(Exception):
+    """Another rank has failed, or the leader is gone; this one has nothing to add."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("another rank failed")
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Failure:
+    rank: int
+    exit_code: int
+
+
+class Meeting:
+    """One rank's side of the meeting; made by `met`."""
+
+    def __init__(self, launch: Launch, store: Store) -> None:
+        self.launch = launch
+        self._store, self._words = store, PrefixStore("reg", store)
+
+    def tell(self, what: str, value: Any) -> None:
+        """Leave something that JSON can say for the others."""
+        self._words.set(what, json.dumps(value))
+
+    def hear(self, what: str) -> Any:
+        """What another rank tells, as soon as it does.
+
+        Raises:
+            OtherFailed: a rank failed meanwhile, or the leader's side of the store is gone.
+            EnvironmentProblem: nothing came in half an hour.
+        """
+        until = time.monotonic() + PATIENCE.total_seconds()
+        while time.monotonic() < until:
+            try:
+                if self._words.check([what]):
+                    return json.loads(self._words.get(what))
+            except dist.DistError as exc:
+                raise OtherFailed(EnvironmentProblem.exit_code) from exc
+            if (failure := self._failure()) is not None:
+                raise OtherFailed(failure.exit_code)
+            time.sleep(_LOOK_SECONDS)
+        raise EnvironmentProblem(
+            f"{self.launch} waited {PATIENCE.seconds // 60} minutes for the leader's word", hint="reg doctor"
+        )
+
+    @contextmanager
+    def team(self, device: torch.device) -> Iterator[Team]:
+        """Compute together for the time of the block.
+
+        Args:
+            device: of the configuration; of several GPUs each process gets its own.
+        Raises:
+            DeviceUnavailable: this machine has fewer GPUs than processes.
+            LostRank: a rank was lost.
+        """
+        here = self.launch
+        mates = Team(
+            rank=here.rank,
+            size=here.size,
+            place=gpu_of(here.local_rank) if device.type == "cuda" else 0,
+            sharing=1 if here.own_threads else here.local_size,
+        )
+        if here.size == 1:
+            yield mates
+            return
+        # One group for each attempt: a launcher may keep its store when it begins anew.
+        with team(mates, store=PrefixStore(f"team/{here.restarts}", self._store), device=device):
+            try:
+                yield mates
+            except Exception as exc:
+                if _is_loss(exc):
+                    raise LostRank(f"another rank was lost: {_words_of(exc)}") from exc
+                # Said before the connections are cut, which is all that the others would otherwise know.
+                self._claim(_named(exc, here))
+                raise
+
+    def ended(self, exc: BaseException) -> BaseException:
+        """What is to be raised for an exception: itself with this rank's name, or `OtherFailed`."""
+        if isinstance(exc, OtherFailed) or not isinstance(exc, Exception | KeyboardInterrupt):
+            return exc
+        known = self._failure()
+        if known is not None and known.rank != self.launch.rank:
+            return OtherFailed(known.exit_code)
+        if isinstance(exc, KeyboardInterrupt | Interrupted):
+            return exc
+        if isinstance(exc, LostRank) and not self.launch.leads:
+            return OtherFailed(exc.exit_code)  # the leader has lost it, too, and knows how to go on
+        error = _named(exc, self.launch)
+        claimed = self._claim(error)
+        return error if claimed.rank == self.launch.rank else OtherFailed(claimed.exit_code)
+
+    def _claim(self, error: RegError) -> _Failure:
+        """Be the first that failed, unless another was."""
+        mine = _Failure(rank=self.launch.rank, exit_code=error.exit_code)
+        try:
+            first = _Failure(**json.loads(self._words.compare_set(_FAILED, "", json.dumps(vars(mine)))))
+        except dist.DistError:
+            first = mine
+        if first.rank == mine.rank:
+            _tell_launcher(error)
+        return first
+
+    def _failure(self) -> _Failure | None:
+        try:
+            return _Failure(**json.loads(self._words.get(_FAILED))) if self._words.check([_FAILED]) else None
+        except dist.DistError:
+            return None
+
+
+@contextmanager
+def met(launch: Launch) -> Iterator[Meeting]:
+    """Meet the other ranks for the time of the block.
+
+    Raises:
+        EnvironmentProblem: nobody answers at MASTER_ADDR.
+        RegError: what ended this rank, if it was the first; its message names the rank.
+        OtherFailed: another rank was the first, and says why.
+        Interrupted: the launcher ended this rank.
+    """
+    with _stoppable():
+        meeting = Meeting(launch, _store(launch))
+        try:
+            yield meeting
+        except BaseException as exc:
+            found = meeting.ended(exc)
+            if found is exc:
+                raise
+            raise found from exc
+
+
+def _store(launch: Launch) -> Store:
+    if launch.size == 1:
+        return HashStore()
+    try:
+        store, _, _ = next(rendezvous("env://", launch.rank, launch.size, timeout=_CONNECT))
+    except (dist.DistError, RuntimeError, ValueError) as exc:
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise EnvironmentProblem(
+            f"{launch} cannot meet the others at MASTER_ADDR:MASTER_PORT, {place}: {_words_of(exc)}",
+            hint="torchrun --standalone --nproc-per-node 2 -m registry train --dataset mnist:latest",
+        ) from exc
+    found: Store = store
+    return found
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM, with which a launcher ends what it started, end this process as Ctrl-C does: with its run finished."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # being finished already
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _is_loss(exc: BaseException) -> bool:
+    """Whether an exception only says that a connection to another rank is gone; gloo has no type for that.
+
+    A recipe of somebody's own may be on the way of it, and is blamed for it then.
+    """
+    found = exc.__cause__ if isinstance(exc, RegError) and exc.__cause__ is not None else exc
+    return isinstance(found, dist.DistError) or (isinstance(found, RuntimeError) and "gloo" in str(found))
+
+
+def _named(exc: BaseException, launch: Launch) -> RegError:
+    """The exception as an error of ours that says which rank it was, where there are several."""
+    if isinstance(exc, RegError) and launch.leads:
+        return exc
+    if isinstance(exc, RegError):
+        error = RegError(f"{launch}: {exc.message}", hint=exc.hint)
+        error.exit_code = exc.exit_code  # type: ignore[misc]  # a family of errors shares a code, this one has its own
+        return error
+    return RegError(f"{launch} failed: {exc!r}")
+
+
+def _tell_launcher(error: RegError) -> None:
+    """Leave the words where torchrun looks for them: its closing report quotes them.
+
+    Source: torch.distributed.elastic.multiprocessing.errors.ErrorHandler.record_exception, which has the format.
+    """
+    place = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if place is None:
+        return
+    words = f"Error: {error.message}" + (f"\nHint: {error.hint}" if error.hint else "")
+    told = {"message": {"message": words, "extraInfo": {"py_callstack": words, "timestamp": str(int(time.time()))}}}
+    with open(place, "w", encoding="utf-8") as file:
+        json.dump(told, file)
+
+
+def _words_of(exc: BaseException) -> str:
+    """The first line without the place in torch's source that it begins with."""
+    line = next(iter(str(exc).strip().splitlines()), type(exc).__name__)
+    return re.sub(r"^\[\S+\]:?\s*", "", line)
