@@ -1,6 +1,9 @@
 """Where launched processes leave words for each other: what is to be done, where its files lie, and who failed first.
 
-It is the store of torch's rendezvous, which is there before any process group is and outlives it. One failure ends them all:
+It is the store of torch's rendezvous, which is there before any process group is and outlives it. Under torchrun it even
+outlives the processes: it is the agent's, and after a restart the words of the attempt before are still in it, where torch's
+own source says that each attempt has a store of its own. The agents' counts of restarts may differ. So whoever comes draws a
+number, and the leader writes on every number the name of its attempt, under which all else is said. One failure ends them all:
 the first that fails on its own account leaves its words here and is the one that prints them; the others, which fail for want
 of it, look here and end in silence. So the log of a job of sixty-four processes has one error in it.
 """
@@ -12,7 +15,8 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,8 +32,8 @@ from pipelines.launch import Launch
 from pipelines.team import PATIENCE, Team, gpu_of, team
 from registry.errors import EnvironmentProblem, Interrupted, RegError
 
-_CONNECT = timedelta(minutes=5)
-_LOOK_SECONDS = 0.2
+_COME = timedelta(minutes=5)
+_LOOK_SECONDS = 0.1
 _FAILED = "failed"
 
 
@@ -56,7 +60,8 @@ class Meeting:
 
     def __init__(self, launch: Launch, store: Store) -> None:
         self.launch = launch
-        self._store, self._words = store, PrefixStore("reg", store)
+        self.terminated = False
+        self._store, self._words = PrefixStore("team", store), PrefixStore("words", store)
 
     def tell(self, what: str, value: Any) -> None:
         """Leave something that JSON can say for the others."""
@@ -103,11 +108,11 @@ class Meeting:
         if here.size == 1:
             yield mates
             return
-        # One group for each attempt: a launcher may keep its store when it begins anew.
-        with team(mates, store=PrefixStore(f"team/{here.restarts}", self._store), device=device):
+        with team(mates, store=self._store, device=device):
             try:
                 yield mates
             except Exception as exc:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # ending already
                 if _is_loss(exc):
                     raise LostRank(f"another rank was lost: {_words_of(exc)}") from exc
                 # Said before the connections are cut, which is all that the others would otherwise know.
@@ -121,6 +126,8 @@ class Meeting:
         known = self._failure()
         if known is not None and known.rank != self.launch.rank:
             return OtherFailed(known.exit_code)
+        if isinstance(exc, Interrupted) and self.terminated:
+            return Interrupted("ended by SIGTERM, as launchers do when a rank is lost; the run can go on", hint=exc.hint)
         if isinstance(exc, KeyboardInterrupt | Interrupted):
             return exc
         if isinstance(exc, LostRank) and not self.launch.leads:
@@ -152,13 +159,13 @@ def met(launch: Launch) -> Iterator[Meeting]:
     """Meet the other ranks for the time of the block.
 
     Raises:
-        EnvironmentProblem: nobody answers at MASTER_ADDR.
+        EnvironmentProblem: nobody answers at MASTER_ADDR, or not all of them come within five minutes.
         RegError: what ended this rank, if it was the first; its message names the rank.
         OtherFailed: another rank was the first, and says why.
         Interrupted: the launcher ended this rank.
     """
-    with _stoppable():
-        meeting = Meeting(launch, _store(launch))
+    meeting = Meeting(launch, _attempt(launch, _store(launch)))
+    with _stoppable(meeting):
         try:
             yield meeting
         except BaseException as exc:
@@ -172,7 +179,7 @@ def _store(launch: Launch) -> Store:
     if launch.size == 1:
         return HashStore()
     try:
-        store, _, _ = next(rendezvous("env://", launch.rank, launch.size, timeout=_CONNECT))
+        store, _, _ = next(rendezvous("env://", launch.rank, launch.size, timeout=_COME))
     except (dist.DistError, RuntimeError, ValueError) as exc:
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise EnvironmentProblem(
@@ -183,12 +190,48 @@ def _store(launch: Launch) -> Store:
     return found
 
 
+def _attempt(launch: Launch, store: Store) -> Store:
+    """The part of the store that belongs to the processes which are alive now."""
+    hall = PrefixStore("reg", store)
+    until = time.monotonic() + _COME.total_seconds()
+    if launch.leads:
+        attempt, numbers = uuid.uuid4().hex, 0
+        found = PrefixStore(attempt, hall)
+        while missing := [rank for rank in range(1, launch.size) if not found.check([f"here/{rank}"])]:
+            drawn = hall.add("numbers", 0)
+            for number in range(numbers + 1, drawn + 1):
+                hall.set(f"attempt/{number}", attempt)
+            numbers = drawn
+            _wait(until, f"of {launch.size} ranks {_few(missing)} did not come")
+        return found
+    number = hall.add("numbers", 1)
+    while not hall.check([f"attempt/{number}"]):
+        _wait(until, f"{launch} met no leader")
+    found = PrefixStore(hall.get(f"attempt/{number}").decode(), hall)
+    found.set(f"here/{launch.rank}", "")
+    return found
+
+
+def _wait(until: float, otherwise: str) -> None:
+    if time.monotonic() > until:
+        raise EnvironmentProblem(
+            f"{otherwise} within {_COME.seconds // 60} minutes at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}",
+            hint="is the command the same on all machines, and does each reach MASTER_ADDR?",
+        )
+    time.sleep(_LOOK_SECONDS)
+
+
+def _few(ranks: Sequence[int]) -> str:
+    return ", ".join(map(str, ranks[:8])) + (f" and {len(ranks) - 8} more" if len(ranks) > 8 else "")
+
+
 @contextmanager
-def _stoppable() -> Iterator[None]:
+def _stoppable(meeting: Meeting) -> Iterator[None]:
     """Let SIGTERM, with which a launcher ends what it started, end this process as Ctrl-C does: with its run finished."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # being finished already
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # ending already
+        meeting.terminated = True
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, end)
