@@ -53,6 +53,11 @@ class OtherFailed(Exception):
 class _Failure:
     rank: int
     exit_code: int
+    words: str
+
+    def told(self) -> OtherFailed:
+        _tell_launcher(f"ended because of another rank: {self.words}")
+        return OtherFailed(self.exit_code)
 
 
 class Meeting:
@@ -82,7 +87,7 @@ class Meeting:
             except dist.DistError as exc:
                 raise OtherFailed(EnvironmentProblem.exit_code) from exc
             if (failure := self._failure()) is not None:
-                raise OtherFailed(failure.exit_code)
+                raise failure.told()
             time.sleep(_LOOK_SECONDS)
         raise EnvironmentProblem(
             f"{self.launch} waited {PATIENCE.seconds // 60} minutes for the leader's word", hint="reg doctor"
@@ -113,8 +118,8 @@ class Meeting:
                 yield mates
             except Exception as exc:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # ending already
-                if _is_loss(exc):
-                    raise LostRank(f"another rank was lost: {_words_of(exc)}") from exc
+                if (loss := _loss(exc)) is not None:
+                    raise LostRank(f"another rank was lost: {_words_of(loss)}") from exc
                 # Said before the connections are cut, which is all that the others would otherwise know.
                 self._claim(_named(exc, here))
                 raise
@@ -125,7 +130,7 @@ class Meeting:
             return exc
         known = self._failure()
         if known is not None and known.rank != self.launch.rank:
-            return OtherFailed(known.exit_code)
+            return known.told()
         if isinstance(exc, Interrupted) and self.terminated:
             return Interrupted("ended by SIGTERM, as launchers do when a rank is lost; the run can go on", hint=exc.hint)
         if isinstance(exc, KeyboardInterrupt | Interrupted):
@@ -134,17 +139,18 @@ class Meeting:
             return OtherFailed(exc.exit_code)  # the leader has lost it, too, and knows how to go on
         error = _named(exc, self.launch)
         claimed = self._claim(error)
-        return error if claimed.rank == self.launch.rank else OtherFailed(claimed.exit_code)
+        return error if claimed.rank == self.launch.rank else claimed.told()
 
     def _claim(self, error: RegError) -> _Failure:
         """Be the first that failed, unless another was."""
-        mine = _Failure(rank=self.launch.rank, exit_code=error.exit_code)
+        words = f"Error: {error.message}" + (f"\nHint: {error.hint}" if error.hint else "")
+        mine = _Failure(rank=self.launch.rank, exit_code=error.exit_code, words=words)
         try:
             first = _Failure(**json.loads(self._words.compare_set(_FAILED, "", json.dumps(vars(mine)))))
         except dist.DistError:
             first = mine
         if first.rank == mine.rank:
-            _tell_launcher(error)
+            _tell_launcher(words)
         return first
 
     def _failure(self) -> _Failure | None:
@@ -241,13 +247,14 @@ def _stoppable(meeting: Meeting) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _is_loss(exc: BaseException) -> bool:
-    """Whether an exception only says that a connection to another rank is gone; gloo has no type for that.
+def _loss(exc: Exception) -> BaseException | None:
+    """What says that the connection to another rank is gone, if that is all that happened; gloo has no type for it.
 
     A recipe of somebody's own may be on the way of it, and is blamed for it then.
     """
     found = exc.__cause__ if isinstance(exc, RegError) and exc.__cause__ is not None else exc
-    return isinstance(found, dist.DistError) or (isinstance(found, RuntimeError) and "gloo" in str(found))
+    cut = isinstance(found, dist.DistError) or (isinstance(found, RuntimeError) and "gloo" in str(found))
+    return found if cut else None
 
 
 def _named(exc: BaseException, launch: Launch) -> RegError:
@@ -261,7 +268,7 @@ def _named(exc: BaseException, launch: Launch) -> RegError:
     return RegError(f"{launch} failed: {exc!r}")
 
 
-def _tell_launcher(error: RegError) -> None:
+def _tell_launcher(words: str) -> None:
     """Leave the words where torchrun looks for them: its closing report quotes them.
 
     Source: torch.distributed.elastic.multiprocessing.errors.ErrorHandler.record_exception, which has the format.
@@ -269,7 +276,6 @@ def _tell_launcher(error: RegError) -> None:
     place = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if place is None:
         return
-    words = f"Error: {error.message}" + (f"\nHint: {error.hint}" if error.hint else "")
     told = {"message": {"message": words, "extraInfo": {"py_callstack": words, "timestamp": str(int(time.time()))}}}
     with open(place, "w", encoding="utf-8") as file:
         json.dump(told, file)
