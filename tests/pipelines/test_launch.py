@@ -15,7 +15,8 @@ from torch._C._distributed_c10d import HashStore
 from pipelines import launch, meeting
 from pipelines.launch import Launch
 from pipelines.meeting import LostRank, Meeting, OtherFailed
-from registry.errors import BadData, BadSettings, Interrupted, RegError, UsageError
+from pipelines.team import gpu_of
+from registry.errors import BadData, BadSettings, DeviceUnavailable, Interrupted, RegError, UsageError
 
 TORCHRUN = {
     "RANK": "5",
@@ -88,6 +89,31 @@ def test_the_first_process_of_each_machine_is_known() -> None:
     found = launch.read(TORCHRUN)
     assert found is not None
     assert (found.leads, found.first_here, str(found)) == (False, 4, "rank 5 of 8")
+
+
+@pytest.mark.parametrize(
+    ("seen", "visible", "local_rank", "gpu"),
+    [
+        pytest.param(8, None, 5, 5, id="a machine of eight"),
+        pytest.param(4, "4,5,6,7", 3, 3, id="four of them"),
+        pytest.param(1, "6", 3, 0, id="a scheduler that shows each process its own"),
+    ],
+)
+def test_each_process_of_a_machine_has_a_gpu_of_its_own(
+    seen: int, visible: str | None, local_rank: int, gpu: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: seen)
+    assert gpu_of(local_rank) == gpu
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(DeviceUnavailable, match="process 2 of this machine needs a GPU of its own, there are 2") as caught:
+        gpu_of(2)
+    assert caught.value.hint == "--nproc-per-node 2"
 
 
 @pytest.fixture

@@ -74,6 +74,9 @@ TASKS: dict[str, tuple[Callable[[Path], Path], Sequence[str], Sequence[str], str
 }
 
 
+TWO = Devices(kind="cpu", indices=(0, 1))
+
+
 @pytest.fixture(scope="module", params=TASKS)
 def life(request: pytest.FixtureRequest, backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Life:
     task = request.param
@@ -92,7 +95,7 @@ def life(request: pytest.FixtureRequest, backend: Backend, tmp_path_factory: pyt
         for settings in (good, poor)
     ]
     better, worse = (made.version for made in models)
-    plan = Plan(model=better, against=worse, dataset=data, split="test", devices=Devices(kind="cpu"), latency_seconds=0.01)
+    plan = Plan(model=better, against=worse, dataset=data, split="test", devices=TWO, latency_seconds=0.01)
     scored = evaluate.run(backend, plan, progress=silent)
     shipped = files("pipelines").joinpath(f"policy.{task.rpartition('-')[2]}.yaml").read_text()
     policy = policies.load(shipped.replace("checks:\n", f"checks:\n  - {line}\n"), name="policy.yaml")
@@ -125,6 +128,14 @@ def test_the_worse_model_is_refused_by_its_items(life: Life) -> None:
     assert results["beats"].interval is not None
     assert results["beats"].interval[1] is not None
     assert results["beats"].interval[1] < 0
+
+
+def test_the_devices_that_shared_the_items_are_in_the_evaluation(life: Life, backend: Backend) -> None:
+    for version, evaluation in life.evaluations.values():
+        kept = read_evaluation(backend.download(version)).runtime
+        assert [share.name for share in kept.shares] == ["cpu", "cpu"]
+        assert all(share.placement == kept.placement for share in kept.shares)
+        assert kept == evaluation.runtime
 
 
 def test_what_only_this_task_can_ask_is_answered(life: Life) -> None:
