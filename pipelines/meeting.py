@@ -61,10 +61,15 @@ class _Failure:
 
 
 class Meeting:
-    """One rank's side of the meeting; made by `met`."""
+    """One rank's side of the meeting; made by `met`.
 
-    def __init__(self, launch: Launch, store: Store) -> None:
+    `begun_anew`: the launcher has started these processes in place of others. Its own count says so when one of them failed,
+    and not when a machine came or went; the store does, where it outlived them. Only the leader knows.
+    """
+
+    def __init__(self, launch: Launch, store: Store, *, attempts: int = 1) -> None:
         self.launch = launch
+        self.begun_anew = launch.restarts > 0 or attempts > 1
         self.terminated = False
         self._store, self._words = PrefixStore("team", store), PrefixStore("words", store)
 
@@ -170,7 +175,7 @@ def met(launch: Launch) -> Iterator[Meeting]:
         OtherFailed: another rank was the first, and says why.
         Interrupted: the launcher ended this rank.
     """
-    meeting = Meeting(launch, _attempt(launch, _store(launch)))
+    meeting = _gathered(launch, _store(launch))
     with _stoppable(meeting):
         try:
             yield meeting
@@ -182,7 +187,7 @@ def met(launch: Launch) -> Iterator[Meeting]:
 
 
 def _store(launch: Launch) -> Store:
-    if launch.size == 1:
+    if launch.size == 1 and not launch.supervised:
         return HashStore()
     try:
         store, _, _ = next(rendezvous("env://", launch.rank, launch.size, timeout=_COME))
@@ -196,8 +201,8 @@ def _store(launch: Launch) -> Store:
     return found
 
 
-def _attempt(launch: Launch, store: Store) -> Store:
-    """The part of the store that belongs to the processes which are alive now."""
+def _gathered(launch: Launch, store: Store) -> Meeting:
+    """All ranks, in the part of the store that belongs to the processes which are alive now."""
     hall = PrefixStore("reg", store)
     until = time.monotonic() + _COME.total_seconds()
     if launch.leads:
@@ -209,13 +214,13 @@ def _attempt(launch: Launch, store: Store) -> Store:
                 hall.set(f"attempt/{number}", attempt)
             numbers = drawn
             _wait(until, f"of {launch.size} ranks {_few(missing)} did not come")
-        return found
+        return Meeting(launch, found, attempts=hall.add("attempts", 1))
     number = hall.add("numbers", 1)
     while not hall.check([f"attempt/{number}"]):
         _wait(until, f"{launch} met no leader")
     found = PrefixStore(hall.get(f"attempt/{number}").decode(), hall)
     found.set(f"here/{launch.rank}", "")
-    return found
+    return Meeting(launch, found)
 
 
 def _wait(until: float, otherwise: str) -> None:

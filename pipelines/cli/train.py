@@ -32,8 +32,7 @@ from registry.references import Reference
 
 @click.command(
     epilog="Examples: reg train --dataset mnist:latest · reg train --dataset iris:v2 --set epochs=20 --set seed=1 · "
-    "reg train --dataset mnist --config train.yaml --mode quick --show-config · reg train --resume 1a2b3c4d · "
-    "torchrun --nproc-per-node 2 -m registry train --dataset mnist:latest"
+    "reg train --dataset mnist --config train.yaml --mode quick --show-config · reg train --resume 1a2b3c4d"
 )
 @click.option("--dataset", "reference", type=REFERENCE, help="Dataset version to train on.")
 @click.option("--name", help="Collection that the model becomes a version of (default: model).")
@@ -52,7 +51,11 @@ from registry.references import Reference
     multiple=True,
     help="Write the metrics beside W&B too: csv, tensorboard or mlflow; repeatable.",
 )
-@click.option("--nproc", type=click.IntRange(min=1), help="Processes that train together, one for each GPU (default: 1).")
+@click.option(
+    "--nproc",
+    type=click.IntRange(min=1),
+    help="Processes that train together, one for each GPU (default: 1; not under torchrun).",
+)
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted run: its id, path or address.")
 @click.option("--show-config", is_flag=True, help="Show each value and where it comes from, and train nothing.")
 @session
@@ -82,12 +85,13 @@ def train(
     by = provenance.read(environment=os.environ, folder=Path.cwd())
     asked = (*assignments, *(["watch=true"] if watch else []), *trial.parameters(os.environ))
     with (
-        _leading(launched) as meeting,
+        _leading(None if show_config else launched) as meeting,
         trial.stoppable(os.environ),
         session.reading() if show_config else session.writing() as backend,
     ):
         past, version = _subject(backend, reference, resume, name)
-        if past is None and launched is not None and launched.restarts:
+        begun_anew = meeting is not None and meeting.begun_anew
+        if past is None and launched is not None and begun_anew:
             past = _earlier(session, backend, launched, dataset=version, output=name or "model")
         explained = explain(
             task=dataset_stage.description(backend, version).task,
@@ -102,7 +106,7 @@ def train(
             return
         if past is not None:
             resuming.check(past, explained.config)
-            if past.run.state == "running" and not (launched is not None and launched.restarts):
+            if past.run.state == "running" and not begun_anew:
                 session.output.warn(
                     f"run {past.run.id} counts as running still: of two processes that write it, one loses rows"
                 )
@@ -140,10 +144,10 @@ def _leading(launched: Launch | None) -> Iterator[Meeting | None]:
 
 def _earlier(session: Session, backend: Backend, launched: Launch, *, dataset: Version, output: str) -> Past | None:
     """The run of a job that its launcher has begun anew."""
-    session.output.notice(f"restart {launched.restarts} of the job {launched.job or 'without a name'}")
     if launched.job is None:
-        session.output.warn("a job without a name of its own begins anew in another run: torchrun --rdzv-id NAME")
+        session.output.warn("the launcher began anew, and a job without a name cannot find its run: torchrun --rdzv-id NAME")
         return None
+    session.output.notice(f"the launcher began the job {launched.job} anew")
     return resuming.of_job(backend, launched.job, dataset=dataset, output=output)
 
 

@@ -127,9 +127,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 def attempt(store: HashStore) -> tuple[Meeting, Meeting]:
     """Leader and follower of one attempt, as they find each other."""
     with ThreadPoolExecutor(2) as pool:
-        leader, follower = (
-            pool.submit(lambda one: Meeting(one, meeting._attempt(one, store)), one) for one in (LEADER, FOLLOWER)
-        )
+        leader, follower = (pool.submit(meeting._gathered, one, store) for one in (LEADER, FOLLOWER))
         return leader.result(), follower.result()
 
 
@@ -139,6 +137,7 @@ def test_words_of_an_earlier_attempt_are_not_heard(quick: Path) -> None:
     before[0].tell("plan", "old")
     assert isinstance(before[1].ended(BadData("gone")), RegError)
     leader, follower = attempt(store)
+    assert (before[0].begun_anew, leader.begun_anew) == (False, True)
     leader.tell("plan", {"epochs": 3})
     assert (before[1].hear("plan"), follower.hear("plan")) == ("old", {"epochs": 3})
     assert leader.ended(Interrupted("stopped")).args == ("stopped",)
@@ -197,4 +196,4 @@ def test_a_rank_that_does_not_come_is_named(quick: Path, monkeypatch: pytest.Mon
     with pytest.raises(
         RegError, match=r"^of 12 ranks 1, 2, 3, 4, 5, 6, 7, 8 and 3 more did not come within .* at 10.0.0.1:29500"
     ):
-        meeting._attempt(replace(LEADER, size=12), HashStore())
+        meeting._gathered(replace(LEADER, size=12), HashStore())

@@ -132,7 +132,7 @@ def test_the_worse_model_is_refused_by_its_items(life: Life) -> None:
 
 def test_the_devices_that_shared_the_items_are_in_the_evaluation(life: Life, backend: Backend) -> None:
     for version, evaluation in life.evaluations.values():
-        kept = read_evaluation(backend.download(version)).runtime
+        kept = read_evaluation(backend.download(version)).evaluation.runtime
         assert [share.name for share in kept.shares] == ["cpu", "cpu"]
         assert all(share.placement == kept.placement for share in kept.shares)
         assert kept == evaluation.runtime
