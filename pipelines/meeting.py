@@ -3,7 +3,8 @@
 It is the store of torch's rendezvous, which is there before any process group is and outlives it. Under torchrun it even
 outlives the processes: it is the agent's, and after a restart the words of the attempt before are still in it, where torch's
 own source says that each attempt has a store of its own. The agents' counts of restarts may differ. So whoever comes draws a
-number, and the leader writes on every number the name of its attempt, under which all else is said. One failure ends them all:
+number, and the leader writes on every number the name of its attempt, under which all else is said (see pytorch issue
+135712, where NCCL met the processes of an earlier attempt). One failure ends them all:
 the first that fails on its own account leaves its words here and is the one that prints them; the others, which fail for want
 of it, look here and end in silence. So the log of a job of sixty-four processes has one error in it.
 """
@@ -61,15 +62,10 @@ class _Failure:
 
 
 class Meeting:
-    """One rank's side of the meeting; made by `met`.
+    """One rank's side of the meeting; made by `met`."""
 
-    `begun_anew`: the launcher has started these processes in place of others. Its own count says so when one of them failed,
-    and not when a machine came or went; the store does, where it outlived them. Only the leader knows.
-    """
-
-    def __init__(self, launch: Launch, store: Store, *, attempts: int = 1) -> None:
+    def __init__(self, launch: Launch, store: Store) -> None:
         self.launch = launch
-        self.begun_anew = launch.restarts > 0 or attempts > 1
         self.terminated = False
         self._store, self._words = PrefixStore("team", store), PrefixStore("words", store)
 
@@ -214,7 +210,7 @@ def _gathered(launch: Launch, store: Store) -> Meeting:
                 hall.set(f"attempt/{number}", attempt)
             numbers = drawn
             _wait(until, f"of {launch.size} ranks {_few(missing)} did not come")
-        return Meeting(launch, found, attempts=hall.add("attempts", 1))
+        return Meeting(launch, found)
     number = hall.add("numbers", 1)
     while not hall.check([f"attempt/{number}"]):
         _wait(until, f"{launch} met no leader")
@@ -287,6 +283,6 @@ def _tell_launcher(words: str) -> None:
 
 
 def _words_of(exc: BaseException) -> str:
-    """The first line without the place in torch's source that it begins with."""
+    """The first sentence without the place in torch's source that it begins with, and without torch's advice."""
     line = next(iter(str(exc).strip().splitlines()), type(exc).__name__)
-    return re.sub(r"^\[\S+\]:?\s*", "", line)
+    return re.sub(r"^\[\S+\]:?\s*", "", line).partition(". ")[0]

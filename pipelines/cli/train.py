@@ -14,7 +14,7 @@ import yaml
 from pipelines import config_files, launch, ranks, resuming, trial
 from pipelines import dataset as dataset_stage
 from pipelines import train as stage
-from pipelines.config import Explained, explain
+from pipelines.config import Explained, TrainConfig, explain, flat
 from pipelines.launch import Launch
 from pipelines.meeting import Meeting, OtherFailed, met
 from pipelines.resuming import Past
@@ -90,9 +90,6 @@ def train(
         session.reading() if show_config else session.writing() as backend,
     ):
         past, version = _subject(backend, reference, resume, name)
-        begun_anew = meeting is not None and meeting.begun_anew
-        if past is None and launched is not None and begun_anew:
-            past = _earlier(session, backend, launched, dataset=version, output=name or "model")
         explained = explain(
             task=dataset_stage.description(backend, version).task,
             recipe=recipe,
@@ -106,10 +103,12 @@ def train(
             return
         if past is not None:
             resuming.check(past, explained.config)
-            if past.run.state == "running" and not begun_anew:
+            if past.run.state == "running":
                 session.output.warn(
                     f"run {past.run.id} counts as running still: of two processes that write it, one loses rows"
                 )
+        elif launched is not None:
+            past = _earlier(session, backend, launched, explained.config, dataset=version, output=name or "model")
         session.output.notice(_in_short(explained, past))
         done = stage.run(
             backend,
@@ -142,13 +141,15 @@ def _leading(launched: Launch | None) -> Iterator[Meeting | None]:
         raise click.exceptions.Exit(exc.exit_code) from exc
 
 
-def _earlier(session: Session, backend: Backend, launched: Launch, *, dataset: Version, output: str) -> Past | None:
-    """The run of a job that its launcher has begun anew."""
-    if launched.job is None:
+def _earlier(
+    session: Session, backend: Backend, launched: Launch, config: TrainConfig, *, dataset: Version, output: str
+) -> Past | None:
+    """What the same job of a launcher has begun already."""
+    if launched.job is not None:
+        return resuming.of_job(backend, launched.job, dataset=dataset, output=output, config=config)
+    if launched.restarts:
         session.output.warn("the launcher began anew, and a job without a name cannot find its run: torchrun --rdzv-id NAME")
-        return None
-    session.output.notice(f"the launcher began the job {launched.job} anew")
-    return resuming.of_job(backend, launched.job, dataset=dataset, output=output)
+    return None
 
 
 def _subject(
@@ -182,8 +183,8 @@ def _in_short(explained: Explained, past: Past | None) -> str:
             if past.checkpoint
             else "the beginning: no checkpoint"
         )
-        earlier = f"run {past.run.id}"
-        changed = [f"{key}: {_yaml(value)}" for key, value, origin in explained.rows() if origin != earlier]
+        before = flat(past.config)
+        changed = [f"{key}: {_yaml(value)}" for key, value, _ in explained.rows() if before.get(key) != value]
         return f"run {past.run.id} goes on from {at}" + (f"; {', '.join(changed)}" if changed else "")
     given = [f"{key}: {_yaml(value)} ({origin})" for key, value, origin in explained.rows() if key in explained.origins]
     return f"recipe {explained.config.recipe}" + (f"; {', '.join(given)}" if given else ", all values as usual")
