@@ -22,6 +22,7 @@ from registry import cli, settings
 from registry.backend import Backend
 from registry.cli.output import Output
 from registry.connection import connect
+from registry.embedded import announce
 from registry.provenance import Provenance
 from registry.records import RunFact
 from tests.cli.conftest import Done, Reg
@@ -98,7 +99,11 @@ def life(make_reg: Callable[[str], Reg]) -> Iterator[Life]:
     write_digits(reg.folder / "digits")
     (reg.folder / "mortal.py").write_text(MORTAL)
     read = settings.read({}, environment=reg.environment, folder=reg.folder)
-    with looking(read, reg.folder / "digits", Options()) as look, connect(read, look.server) as backend:
+    with (
+        looking(read, reg.folder / "digits", Options()) as look,
+        connect(read, look.server) as backend,
+        announce(reg.home, backend.url),  # as `reg serve` does: all ranks and attempts use the one server
+    ):
         data = dataset.push(backend, look).version
         config = resolve(task="image-classification", assignments=VALUES)
         silent = Output(as_json=True).progress
