@@ -17,7 +17,7 @@ import re
 import signal
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,7 +33,8 @@ from pipelines.launch import Launch
 from pipelines.team import PATIENCE, Team, gpu_of, team
 from registry.errors import EnvironmentProblem, Interrupted, RegError
 
-_COME = timedelta(minutes=5)
+_COME = timedelta(minutes=15)  # between the first and the last: a machine may have to fetch its container first
+_LONG_SECONDS = 10
 _LOOK_SECONDS = 0.1
 _FAILED = "failed"
 
@@ -114,6 +115,7 @@ class Meeting:
         if here.size == 1:
             yield mates
             return
+        self._wait_for_all()
         with team(mates, store=self._store, device=device):
             try:
                 yield mates
@@ -124,6 +126,17 @@ class Meeting:
                 # Said before the connections are cut, which is all that the others would otherwise know.
                 self._claim(_named(exc, here))
                 raise
+
+    def _wait_for_all(self) -> None:
+        """Come back when every rank has read its data: torch's own wait hears of no failure, and no signal ends it."""
+        here = self.launch
+        if not here.leads:
+            self.tell(f"ready/{here.rank}", True)
+            self.hear("go")
+            return
+        for rank in range(1, here.size):
+            self.hear(f"ready/{rank}")
+        self.tell("go", True)
 
     def ended(self, exc: BaseException) -> BaseException:
         """What is to be raised for an exception: itself with this rank's name, or `OtherFailed`."""
@@ -162,16 +175,18 @@ class Meeting:
 
 
 @contextmanager
-def met(launch: Launch) -> Iterator[Meeting]:
+def met(launch: Launch, *, tell: Callable[[str], None] = lambda text: None) -> Iterator[Meeting]:
     """Meet the other ranks for the time of the block.
 
+    Args:
+        tell: told, where this is the leader, whom it is waiting for if that takes long.
     Raises:
-        EnvironmentProblem: nobody answers at MASTER_ADDR, or not all of them come within five minutes.
+        EnvironmentProblem: nobody answers at MASTER_ADDR, or not all of them come within a quarter of an hour.
         RegError: what ended this rank, if it was the first; its message names the rank.
         OtherFailed: another rank was the first, and says why.
         Interrupted: the launcher ended this rank.
     """
-    meeting = _gathered(launch, _store(launch))
+    meeting = _gathered(launch, _store(launch), tell)
     with _stoppable(meeting):
         try:
             yield meeting
@@ -197,10 +212,11 @@ def _store(launch: Launch) -> Store:
     return found
 
 
-def _gathered(launch: Launch, store: Store) -> Meeting:
+def _gathered(launch: Launch, store: Store, tell: Callable[[str], None]) -> Meeting:
     """All ranks, in the part of the store that belongs to the processes which are alive now."""
     hall = PrefixStore("reg", store)
-    until = time.monotonic() + _COME.total_seconds()
+    started = time.monotonic()
+    until, told = started + _COME.total_seconds(), False
     if launch.leads:
         attempt, numbers = uuid.uuid4().hex, 0
         found = PrefixStore(attempt, hall)
@@ -209,6 +225,9 @@ def _gathered(launch: Launch, store: Store) -> Meeting:
             for number in range(numbers + 1, drawn + 1):
                 hall.set(f"attempt/{number}", attempt)
             numbers = drawn
+            if not told and time.monotonic() - started > _LONG_SECONDS:
+                tell(f"waiting for {_few(missing)} of {launch.size} ranks")
+                told = True
             _wait(until, f"of {launch.size} ranks {_few(missing)} did not come")
         return Meeting(launch, found)
     number = hall.add("numbers", 1)

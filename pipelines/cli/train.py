@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def train(
     by = provenance.read(environment=os.environ, folder=Path.cwd())
     asked = (*assignments, *(["watch=true"] if watch else []), *trial.parameters(os.environ))
     with (
-        _leading(None if show_config else launched) as meeting,
+        _leading(None if show_config else launched, session.output.notice) as meeting,
         trial.stoppable(os.environ),
         session.reading() if show_config else session.writing() as backend,
     ):
@@ -129,13 +129,13 @@ def train(
 
 
 @contextmanager
-def _leading(launched: Launch | None) -> Iterator[Meeting | None]:
+def _leading(launched: Launch | None, tell: Callable[[str], None]) -> Iterator[Meeting | None]:
     """Meet the ranks that a launcher started besides this one; one of them that fails speaks for all."""
     if launched is None:
         yield None
         return
     try:
-        with met(launched) as meeting:
+        with met(launched, tell=tell) as meeting:
             yield meeting
     except OtherFailed as exc:
         raise click.exceptions.Exit(exc.exit_code) from exc

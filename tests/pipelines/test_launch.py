@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
@@ -127,7 +128,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 def attempt(store: HashStore) -> tuple[Meeting, Meeting]:
     """Leader and follower of one attempt, as they find each other."""
     with ThreadPoolExecutor(2) as pool:
-        leader, follower = (pool.submit(meeting._gathered, one, store) for one in (LEADER, FOLLOWER))
+        leader, follower = (pool.submit(meeting._gathered, one, store, print) for one in (LEADER, FOLLOWER))
         return leader.result(), follower.result()
 
 
@@ -150,6 +151,15 @@ def test_who_waits_for_word_is_told_of_a_failure(quick: Path) -> None:
         with pytest.raises(OtherFailed) as caught:
             waiting.result()
     assert caught.value.exit_code == BadData.exit_code
+
+
+def test_a_rank_that_fails_before_all_are_ready_keeps_nobody_waiting(quick: Path) -> None:
+    leader, follower = attempt(HashStore())
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(leader.team(torch.device("cpu")).__enter__)
+        assert isinstance(follower.ended(BadData("a split is damaged")), RegError)
+        with pytest.raises(OtherFailed):
+            waiting.result()
 
 
 def test_the_first_that_fails_speaks_and_the_others_are_silent(quick: Path) -> None:
@@ -190,9 +200,12 @@ def test_a_cut_connection_is_told_from_an_error_of_ones_own(exc: Exception, lost
 
 def test_a_rank_that_does_not_come_is_named(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meeting, "_COME", meeting.timedelta(0))
+    monkeypatch.setattr(meeting, "_LONG_SECONDS", -1)
+    told: list[str] = []
     for name, value in (("MASTER_ADDR", "10.0.0.1"), ("MASTER_PORT", "29500")):
         monkeypatch.setenv(name, value)
     with pytest.raises(
         RegError, match=r"^of 12 ranks 1, 2, 3, 4, 5, 6, 7, 8 and 3 more did not come within .* at 10.0.0.1:29500"
     ):
-        meeting._gathered(replace(LEADER, size=12), HashStore())
+        meeting._gathered(replace(LEADER, size=12), HashStore(), told.append)
+    assert told == ["waiting for 1, 2, 3, 4, 5, 6, 7, 8 and 3 more of 12 ranks"]
