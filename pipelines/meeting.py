@@ -3,10 +3,11 @@
 It is the store of torch's rendezvous, which is there before any process group is and outlives it. Under torchrun it even
 outlives the processes: it is the agent's, and after a restart the words of the attempt before are still in it, where torch's
 own source says that each attempt has a store of its own. The agents' counts of restarts may differ. So whoever comes draws a
-number, and the leader writes on every number the name of its attempt, under which all else is said (see pytorch issue
-135712, where NCCL met the processes of an earlier attempt). One failure ends them all:
-the first that fails on its own account leaves its words here and is the one that prints them; the others, which fail for want
-of it, look here and end in silence. So the log of a job of sixty-four processes has one error in it.
+number, and the leader writes on every number the name of its attempt, under which all else is said (see pytorch issue 135712,
+where NCCL met the processes of an earlier attempt).
+
+One failure ends them all: the first that fails on its own account leaves its words here and is the one that prints them; the
+others, which fail for want of it, look here and end in silence. So the log of a job of sixty-four processes has one error.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ class Meeting:
                 raise failure.told()
             time.sleep(_LOOK_SECONDS)
         raise EnvironmentProblem(
-            f"{self.launch} waited {PATIENCE.seconds // 60} minutes for the leader's word", hint="reg doctor"
+            f"{self.launch} waited {PATIENCE.seconds // 60} minutes for another rank's word ('{what}')",
+            hint="is every process of the job alive?",
         )
 
     @contextmanager
