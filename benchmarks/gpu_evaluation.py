@@ -26,10 +26,12 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from pipelines.abreast import open_on
+from pipelines.devices import Devices
 from pipelines.placement import CPU, CUDA
 from pipelines.runtime import Session, open_session
 from pipelines.scoring import evaluate, score, time_against, time_alone
-from registry.errors import RegError
+from registry.errors import DeviceUnavailable, RegError
 from registry.records import Pinned, Scored
 
 BATCHES = (1, 32, 256, 1024)
@@ -126,6 +128,8 @@ def measure(
         "score_over_bare_loop": rates["score"] / rates["bare_loop"],
         "heuristic_over_exhaustive_search": rates["bare_loop"] / rates["bare_loop_exhaustive_search"],
     }
+    result["two_devices"] = two_devices(model, given, cuda, labels=labels, batch_size=batch_size)
+
     twin = open_session(model, device="cuda")
     timings = time_against(cuda, twin, inputs, batches=(1,))
     ratios = [
@@ -155,6 +159,31 @@ def measure(
     )
     result["evaluate_seconds_without_latency"] = time.perf_counter() - start
     result["metrics"] = {name: metric.model_dump(mode="json") for name, metric in made.evaluation.metrics.items()}
+
+
+def two_devices(
+    model: Path, given: dict[str, Any], one: Session, *, labels: tuple[str, ...], batch_size: int
+) -> dict[str, Any] | str:
+    """What a second GPU brings, and whether it changes a bit; why not, on a machine without one."""
+    try:
+        two = open_on(Devices(kind="cuda", indices=(0, 1)), model)
+    except DeviceUnavailable as exc:
+        return f"not measured: {exc.message}"
+    rates = throughput(
+        {
+            "one": lambda: score(one, labels=labels, batch_size=batch_size, **given),
+            "two": lambda: score(two, labels=labels, batch_size=batch_size, **given),
+        },
+        len(given["inputs"]),
+    )
+    alone, together = (score(session, labels=labels, batch_size=batch_size, **given) for session in (one, two))
+    return {
+        "items_per_second": rates,
+        "two_over_one": rates["two"] / rates["one"],
+        "same_bits": bool(np.array_equal(alone.scores, together.scores)),
+        "one_fingerprint": two.runtime.fingerprint == one.runtime.fingerprint,
+        "shares": [share.model_dump(mode="json") for share in two.runtime.shares],
+    }
 
 
 def latency(session: Session, inputs: NDArray[Any], *, batches: tuple[int, ...]) -> list[dict[str, Any]]:

@@ -24,6 +24,10 @@ def compiled(network: nn.Module, wanted: str, *, device: torch.device, steps: in
     pays = device.type == "cuda" and steps >= _LONG_ENOUGH
     if wanted == "off" or (wanted == "auto" and not (pays and _can_compile())):
         return network
+    if wanted == "auto":
+        # A compiler that is there and does not work (no headers, a driver too old for Triton) is noticed at the first step.
+        # Nobody asked for it, so what cannot be compiled is computed as it is.
+        torch._dynamo.config.suppress_errors = True
     made: nn.Module = torch.compile(network)  # type: ignore[assignment]
     return made
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -30,6 +30,9 @@ from registry.backend_references import uri_of
 from registry.collector import no_collection
 from registry.errors import BadData
 from registry.records import Version
+
+# The key of a version's metadata that holds what was said about files which nobody has looked at yet.
+SAID = "said"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,7 @@ def refer(backend: Backend, uri: str, options: Options, *, aliases: Sequence[str
     assert options.name is not None
     said = {key: value for key, value in vars(options).items() if value is not None}
     with open_job(backend, job_type="dataset", name=f"push {options.name}", config={"reference": uri, **said}) as job:
-        metadata = {"reference": uri, "said": json.dumps(said)}
+        metadata = {"reference": uri, SAID: json.dumps(said)}
         version = job.make(options.name, type="dataset", files=(), references=[(uri, None)], aliases=aliases, metadata=metadata)
         maker = backend.made_by(version)
     return Pushed(version=version, is_new=maker is None or maker.id == job.id, run_url=job.url)
@@ -118,20 +121,20 @@ def opened(backend: Backend, version: Version, folder: Path) -> Dataset:
     Raises:
         BadData: the files are no dataset, or not the one that the description says.
     """
-    memory = backend.settings.data_memory
-    if not is_described(version):
-        return inspected(folder, _said(version), Room(memory, folder.parent))
+    return read(folder, version.metadata, memory=backend.settings.data_memory)
+
+
+def read(folder: Path, metadata: Mapping[str, Any], *, memory: int) -> Dataset:
+    """The same for a version of which only the metadata are known; `memory` in bytes, see `registry.settings`."""
+    if SAID in metadata:
+        said: dict[str, Any] = json.loads(metadata[SAID])
+        return inspected(folder, Options(**said), Room(memory, folder.parent))
     return load(folder, memory=memory)
 
 
 def is_described(version: Version) -> bool:
     """Whether it is known what is in the version; of objects in a bucket it is not until they are read."""
-    return "said" not in version.metadata
-
-
-def _said(version: Version) -> Options:
-    said: dict[str, Any] = json.loads(version.metadata["said"])
-    return Options(**said)
+    return SAID not in version.metadata
 
 
 def _hashed(look: Look, *, embedded: bool, apart: Set[str] = frozenset()) -> dict[str, Hashed]:

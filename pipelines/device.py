@@ -1,4 +1,4 @@
-"""What this machine says about its own devices: the CPU's name, the CUDA driver's first device, the memory we hold on it.
+"""What this machine says about its own devices: the CPU's name, the CUDA driver's devices, the memory we hold on them.
 
 The CUDA driver is asked through ctypes, because the question "is there a device at all" must be answered without torch and
 before ONNX Runtime falls back in silence. NVML names processes by the pids of the machine, so inside a container it may
@@ -27,7 +27,7 @@ _MACHINE_PID_NAMESPACE = 0xEFFFFFFC
 
 @dataclass(frozen=True, kw_only=True)
 class CudaDevice:
-    """The first CUDA device that this process may use (CUDA_VISIBLE_DEVICES has been applied)."""
+    """A CUDA device that this process may use (CUDA_VISIBLE_DEVICES has been applied)."""
 
     name: str
     bus_id: str
@@ -56,11 +56,11 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-def cuda_device() -> CudaDevice:
-    """Ask the CUDA driver for its first device.
+def cuda_device(index: int = 0) -> CudaDevice:
+    """Ask the CUDA driver for the device of this number.
 
     Raises:
-        DeviceUnavailable: no driver, or the driver shows no device; the message carries the driver's own words.
+        DeviceUnavailable: no driver, or the driver shows no such device; the message carries the driver's own words.
     """
     try:
         driver = ctypes.CDLL(_DRIVER)
@@ -81,7 +81,11 @@ def cuda_device() -> CudaDevice:
     name = ctypes.create_string_buffer(256)
     bus_id = ctypes.create_string_buffer(32)
     call("cuInit", 0)
-    call("cuDeviceGet", ctypes.byref(device), 0)
+    count = ctypes.c_int()
+    call("cuDeviceGetCount", ctypes.byref(count))
+    if index and index >= count.value:
+        raise DeviceUnavailable(f"the CUDA driver offers {count.value} device(s), numbered from 0", hint="nvidia-smi")
+    call("cuDeviceGet", ctypes.byref(device), index)
     call("cuDeviceGetName", name, len(name), device)
     call("cuDeviceGetPCIBusId", bus_id, len(bus_id), device)
     return CudaDevice(name=name.value.decode(), bus_id=bus_id.value.decode())

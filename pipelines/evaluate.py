@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines import dataset as dataset_stage
+from pipelines.abreast import Abreast, open_on
 from pipelines.data.contents import Split
 from pipelines.data.reading import Dataset
+from pipelines.devices import Devices
 from pipelines.job import Job, Progress, open_job
 from pipelines.model_files import ModelFile, read_model
 from pipelines.own_metrics import OwnMetric
 from pipelines.parity import parities
 from pipelines.problems import problem_of
-from pipelines.runtime import Session, open_session
+from pipelines.runtime import Session
 from pipelines.scoring import Timings, evaluate, time_against
 from pipelines.showing import show
 from registry.backend import Backend
@@ -44,7 +46,7 @@ class Plan:
     model: Version
     dataset: Version
     split: str
-    device: Literal["auto", "cpu", "cuda"]
+    devices: Devices
     against: Version | None = None
     placement: Literal["compute", "any"] = "compute"
     tf32: bool = False
@@ -68,7 +70,7 @@ class Result:
 class _Opened:
     version: Version
     file: ModelFile
-    session: Session
+    session: Session | Abreast
 
 
 def run(backend: Backend, plan: Plan, *, progress: Progress) -> list[Result]:
@@ -77,7 +79,7 @@ def run(backend: Backend, plan: Plan, *, progress: Progress) -> list[Result]:
     Raises:
         NotFound, BadData: the dataset has no such split, or a file is damaged.
         EvaluationMismatch: a model knows other classes than the dataset.
-        DeviceUnavailable: `cuda` was asked for and is not really used.
+        DeviceUnavailable: a GPU was asked for and is not really used, or several that are not alike.
     """
     models = [plan.model, *([plan.against] if plan.against is not None else [])]
     config = {
@@ -88,7 +90,7 @@ def run(backend: Backend, plan: Plan, *, progress: Progress) -> list[Result]:
         "dataset": str(plan.dataset.origin),
         "dataset_digest": str(plan.dataset.digest),
         "split": plan.split,
-        "device": plan.device,
+        "device": str(plan.devices),
     }
     name = " against ".join(f"{m.origin.name}:{m.origin.tag}" for m in models)
     with open_job(backend, job_type="evaluate", name=f"evaluate {name}", config=config) as job:
@@ -119,7 +121,7 @@ def _open(job: Job, version: Version, dataset: Dataset, plan: Plan) -> _Opened:
             f"'{version}' knows the classes {_few(file.labels)}, '{plan.dataset}' has {_few(dataset.spec.labels)}",
             hint=f"reg evaluate {version.origin} --dataset NAME",
         )
-    session = open_session(folder / "model.onnx", device=plan.device, tf32=plan.tf32, placement=plan.placement)
+    session = open_on(plan.devices, folder / "model.onnx", tf32=plan.tf32, placement=plan.placement)
     return _Opened(version=version, file=file, session=session)
 
 

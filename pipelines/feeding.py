@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
@@ -41,6 +41,17 @@ def epoch_order(n: int, draws: Generator, *, block: int = 1, window: int | None 
     return order[torch.argsort(places)]
 
 
+def onto(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device; a copy to a GPU is queued behind what it computes, and nobody waits for it.
+
+    From ordinary memory the copy would be, and the host with it: a GPU that has to be waited for at every batch stands still
+    while the next one is prepared. The pinned copy is kept by torch until it has been sent.
+    """
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 class Feed:
     """Items of which the inputs are on disk and the targets on the device; the same members as items in memory have.
 
@@ -58,7 +69,8 @@ class Feed:
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Some items, on the device; `index` is on the CPU."""
-        return self._placed(self.inputs[index.numpy()], index)
+        device = self.targets.device
+        return onto(self._read(index), device), self.targets[onto(index, device)]
 
     def order(self, draws: Generator) -> Tensor:
         """An order for one epoch, int64, shape (n,)."""
@@ -68,17 +80,26 @@ class Feed:
         """Full batches of items in this order, on the device; what is left over at its end is not seen."""
         at_once = max(1, self._window // size) * size
         windows = torch.split(order[: len(order) // size * size], at_once)
-        with ThreadPoolExecutor(1, thread_name_prefix="reg-feed") as pool:
+        device = self.targets.device
+        with ThreadPoolExecutor(1, thread_name_prefix="reg-feed", initializer=partial(_work_for, device)) as pool:
             coming = [pool.submit(self._window_of, index) for index in windows[:1]]
             for number, index in enumerate(windows):
                 held = coming.pop().result()
                 coming += [pool.submit(self._window_of, later) for later in windows[number + 1 : number + 2]]
+                targets = self.targets[onto(index, device)]
                 for start in range(0, len(index), size):
-                    yield self._placed(held[start : start + size], index[start : start + size])
+                    yield onto(held[start : start + size], device), targets[start : start + size]
 
-    def _window_of(self, index: Tensor) -> NDArray[Any]:
-        return self.inputs[index.numpy()]
+    def _window_of(self, index: Tensor) -> Tensor:
+        """Items on the host; pinned at once where they go on to a GPU, so that their batches need not be."""
+        read = self._read(index)
+        return read.pin_memory() if self.targets.device.type == "cuda" else read
 
-    def _placed(self, inputs: NDArray[Any], index: Tensor) -> tuple[Tensor, Tensor]:
-        device = self.targets.device
-        return torch.from_numpy(inputs).to(device), self.targets[index.to(device)]
+    def _read(self, index: Tensor) -> Tensor:
+        return torch.from_numpy(self.inputs[index.numpy()])
+
+
+def _work_for(device: torch.device) -> None:
+    """Let a thread use the same GPU: a new one is on the first, and pinning there would take memory that is another's."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)

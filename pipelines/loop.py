@@ -22,7 +22,7 @@ from pipelines import randomness
 from pipelines.averaging import Average
 from pipelines.compiling import compiled
 from pipelines.config import TrainConfig
-from pipelines.feeding import Feed
+from pipelines.feeding import Feed, onto
 from pipelines.histograms import Histogram
 from pipelines.optimizers import optimizer
 from pipelines.recipes import AddsUp, AnyRecipe, VariesTargets
@@ -65,7 +65,7 @@ class Items:
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Some items, on the device of the targets."""
         device = self.targets.device
-        return self.inputs[index.to(self.inputs.device)].to(device), self.targets[index.to(device)]
+        return onto(self.inputs[index.to(self.inputs.device)], device), self.targets[onto(index, device)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,8 @@ from pipelines.answers import flips
 from pipelines.data.inputs import Inputs
 from pipelines.onnx_export import Parity as Exported
 from pipelines.recipes import Answer
-from pipelines.runtime import Session, open_session
+from pipelines.running import Scorer
+from pipelines.runtime import open_session
 from registry.records import Parity
 
 ITEMS = 512
@@ -25,7 +26,7 @@ _MOST_POINTS = 64
 
 
 def parities(
-    session: Session, exported: Exported | None, *, model: Path, inputs: Inputs, answer: Answer = "class"
+    session: Scorer, exported: Exported | None, *, model: Path, inputs: Inputs, answer: Answer = "class"
 ) -> tuple[Parity, ...]:
     """What is known about the scores of a session: that its graph is the network, and its device computes what the CPU does.
 

@@ -2,10 +2,12 @@
 
 The command's own process keeps the W&B run, the loggers and the progress bar, and computes nothing; each worker holds the
 data and a share of every batch; the first of them sends what is to be logged through a pipe. So nothing but a row of numbers
-crosses between computing and logging, and whatever ends a worker is seen by somebody who can still say so. The workers are
-started by torch's own multiprocessing rather than by `torchrun`: on one machine that is what torchrun does, and a command that
-already runs needs no second program to start it. The items go over as memory-mapped files, so that they are on the disk's
-cache once and not in N pipes.
+crosses between computing and logging, and whatever ends a worker is seen by somebody who can still say so.
+
+Processes that a launcher has started (`pipelines.ranks`) run the same loop. This command does not call that launcher itself:
+torchrun's agent knows of a worker that fails only a number and turns every exit code into 1, its first worker would hold the
+W&B run and take it along when memory ends, and each worker would import everything anew, where these are forked from one that
+has. The items go over as memory-mapped files, so that they are on the disk's cache once and not in N pipes.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ import os
 import signal
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -26,13 +27,14 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import multiprocessing
+from torch._C._distributed_c10d import FileStore
 from torch.multiprocessing.spawn import start_processes
 
 from pipelines import checkpoints
 from pipelines.config import TrainConfig, restore
 from pipelines.loop import Log, Progress, State
 from pipelines.recipes import Problem, find
-from pipelines.team import team
+from pipelines.team import Team, team
 from pipelines.training import Arrays, Trained, choose_device, fit
 from registry.errors import BadSettings, DeviceUnavailable, EnvironmentProblem, RegError
 
@@ -77,7 +79,7 @@ def train(
         validation=validation,
         log=log,
         on_progress=on_progress,
-        save=lambda state, better: _save(state, better, keep),
+        save=lambda state, better: hand_over(state, better, keep),
         start=checkpoints.read(start) if start is not None else None,
     )
 
@@ -95,7 +97,8 @@ def _check(config: TrainConfig, processes: int) -> None:
         raise BadSettings(f"a batch of {config.batch_size} items is too small for {processes} processes", hint="--nproc 2")
 
 
-def _save(state: State, better: bool, keep: Keep) -> None:
+def hand_over(state: State, better: bool, keep: Keep) -> None:
+    """Write a state into a folder that is there as long as `keep` is told of it."""
     with tempfile.TemporaryDirectory(prefix="reg-checkpoint-") as place:
         folder = Path(place) / "checkpoint"
         checkpoints.write(folder, state)
@@ -256,8 +259,6 @@ def _work(
         if other != rank:
             pipe.close()
     pipe = pipes[rank]
-    # Of images with one channel, whose weights torch lays out in two ways that are the same; nobody can do anything about it.
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
     try:
         config = restore(values, origin="the configuration")
         trained = _trained(rank, size, folder, arrays, problem, config, start, pipe)
@@ -288,8 +289,6 @@ def _trained(
     pipe: Connection,
 ) -> Trained:
     device = choose_device(config.device)
-    if device.type == "cuda":
-        torch.cuda.set_device(rank)
     found = [np.load(array, mmap_mode="c") if isinstance(array, Path) else array for array in arrays]
     said_at = 0.0
 
@@ -307,7 +306,8 @@ def _trained(
         pipe.send(("keep", path, facts, better))
         pipe.recv()
 
-    with team(rank=rank, size=size, meeting=folder / "meeting", device=device) as mates:
+    mates = Team(rank=rank, size=size, place=rank, sharing=size)
+    with team(mates, store=FileStore(str(folder / "meeting"), size), device=device):
         trained = fit(
             problem,
             config,
@@ -316,7 +316,7 @@ def _trained(
             validation=Arrays(*found[2:]) if found[2:] else None,
             log=log,
             on_progress=on_progress,
-            save=lambda state, better: _save(state, better, keep),
+            save=lambda state, better: hand_over(state, better, keep),
             start=checkpoints.read(start) if start is not None else None,
             team=mates,
         )

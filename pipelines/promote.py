@@ -7,6 +7,7 @@ candidate. A machine without torch's company, such as a CI job that only promote
 from __future__ import annotations
 
 from pipelines import evaluate
+from pipelines.devices import Devices
 from pipelines.evaluate import Plan
 from pipelines.job import Progress
 from pipelines.own_metrics import OwnMetric
@@ -25,7 +26,7 @@ def evaluator(backend: Backend, *, progress: Progress, own: tuple[OwnMetric, ...
             against=question.baseline,
             dataset=question.dataset,
             split=question.split,
-            device="auto" if runtime.device == "any" else runtime.device,
+            devices=Devices(kind="auto" if runtime.device == "any" else runtime.device),
             placement=runtime.placement,
             tf32=runtime.tf32,
             batches=question.policy.timed_batches or (1,),

@@ -78,6 +78,22 @@ def find(backend: Backend, run: str) -> Past:
     )
 
 
+def of_job(backend: Backend, job: str, *, dataset: Version, output: str, config: TrainConfig) -> Past | None:
+    """The past of the run that a launcher's job began before; None where it came to none, or only to one that is finished.
+
+    Launchers count restarts, but not those after a machine came or went, or after a scheduler put the job into its queue again:
+    the name of the job is what stays. The same name with another configuration is another job.
+
+    Args:
+        job: the launcher's name of it, see `pipelines.launch.Launch`.
+    """
+    wanted = {"launch_job": job, "dataset_digest": str(dataset.digest), "output": output}
+    for fact in backend.runs(job_type="train", config=wanted):
+        if fact.state != "finished" and (past := find(backend, fact.id)).config == config:
+            return past
+    return None
+
+
 def check(past: Past, config: TrainConfig) -> None:
     """Refuse to go on with another configuration, or with nothing to do.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ class Scorer(Protocol):
     @property
     def runtime(self) -> Runtime: ...
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]: ...
+    def run_each(self, batches: Iterable[NDArray[Any]]) -> Iterator[NDArray[np.float32]]: ...
 
 
 def checked_ids(n: int, targets: NDArray[Any], items: Sequence[str]) -> NDArray[Any]:
@@ -59,11 +60,10 @@ def run(
         BadData: scores of another shape, or one that is not finite; the message names the item.
     """
     n = len(inputs)
-    for start in range(0, n, batch_size):
-        rows = slice(start, min(start + batch_size, n))
-        scores = session.run(inputs[rows])
-        if scores.shape != (rows.stop - start, *shape):
-            found, needed = list(scores.shape), [rows.stop - start, *shape]
+    batches = [slice(start, min(start + batch_size, n)) for start in range(0, n, batch_size)]
+    for rows, scores in zip(batches, session.run_each(inputs[rows] for rows in batches), strict=True):
+        if scores.shape != (rows.stop - rows.start, *shape):
+            found, needed = list(scores.shape), [rows.stop - rows.start, *shape]
             raise BadData(f"{session.model.name} gave scores of shape {found}, {needed} are needed ({wanted})")
         yield rows, scores
         if on_progress is not None:

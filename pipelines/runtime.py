@@ -21,7 +21,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,7 @@ class Session:
     why_cpu: str | None
     _ort: Any
     _binding: Any = None
+    _index: int = 0
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Score one batch.
@@ -86,13 +87,17 @@ class Session:
             raise EnvironmentProblem(f"{self.model.name} failed on {place} at {len(batch)} items: {_first_line(exc)}") from exc
         return np.asarray(scores, dtype=np.float32)
 
+    def run_each(self, batches: Iterable[NDArray[Any]]) -> Iterator[NDArray[np.float32]]:
+        """Score one batch after the other."""
+        return map(self.run, batches)
+
     def _scores(self, batch: NDArray[Any]) -> Any:
         if self._binding is None:
             return self._ort.run([self.output], {self.input: batch})[0]
         # The output stays on the device until it is asked for: the fastest way that ONNX Runtime has for host arrays.
         contiguous = np.ascontiguousarray(batch)  # its memory is read during the run
         self._binding.bind_cpu_input(self.input, contiguous)
-        self._binding.bind_output(self.output, self.runtime.device)
+        self._binding.bind_output(self.output, self.runtime.device, self._index)
         self._ort.run_with_iobinding(self._binding)
         return self._binding.copy_outputs_to_cpu()[0]
 
@@ -106,6 +111,7 @@ def open_session(
     model: Path,
     *,
     device: Literal["auto", "cpu", "cuda"],
+    index: int = 0,
     tf32: bool = False,
     placement: Literal["compute", "any"] = "compute",
     threads: int | None = None,
@@ -114,6 +120,7 @@ def open_session(
 
     Args:
         device: `cuda` gives CUDA or an error; `auto` gives CUDA when it holds every proof, else the CPU.
+        index: of the GPU, as CUDA numbers those that this process may use.
         tf32: let CUDA round fp32 products to TF32.
         placement: `compute` refuses CUDA sessions that left a Conv/MatMul/Gemm/Attention-class node on the CPU.
         threads: CPU threads within an operator; None takes every CPU this process may use.
@@ -129,7 +136,7 @@ def open_session(
     if device == "cpu":
         return _open_cpu(ort, model, threads=threads, why=None)
     try:
-        return _open_cuda(ort, model, threads=threads, tf32=tf32, placement=placement)
+        return _open_cuda(ort, model, index=index, threads=threads, tf32=tf32, placement=placement)
     except DeviceUnavailable as exc:
         if device == "cuda":
             raise
@@ -191,7 +198,7 @@ def _open_cpu(ort: Any, model: Path, *, threads: int, why: str | None) -> Sessio
     return _session(raw, model, runtime, why_cpu=why)
 
 
-def _open_cuda(ort: Any, model: Path, *, threads: int, tf32: bool, placement: Literal["compute", "any"]) -> Session:
+def _open_cuda(ort: Any, model: Path, *, index: int, threads: int, tf32: bool, placement: Literal["compute", "any"]) -> Session:
     offered = ort.get_available_providers()
     if CUDA not in offered:
         builds = installed_builds() or ("onnxruntime",)
@@ -199,11 +206,11 @@ def _open_cuda(ort: Any, model: Path, *, threads: int, tf32: bool, placement: Li
             f"the installed {' and '.join(builds)} {ort.__version__} has no CUDA: it offers {', '.join(offered)}",
             hint=f"pip uninstall -y {' '.join(builds)} && pip install onnxruntime-gpu",
         )
-    card = cuda_device()
+    card = cuda_device(index)
     complaint = _preload(ort)
     wanted = {"use_tf32": str(int(tf32)), "cudnn_conv_algo_search": "HEURISTIC"}
     try:
-        raw, nodes = _start(ort, model, providers=[(CUDA, wanted), CPU], threads=threads)
+        raw, nodes = _start(ort, model, providers=[(CUDA, {"device_id": str(index), **wanted}), CPU], threads=threads)
     except (BadData, EnvironmentProblem) as exc:
         # A model that cannot start on the CPU either is itself at fault, and the complaint comes from here.
         _start(ort, model, providers=[CPU], threads=threads)
@@ -230,10 +237,10 @@ def _open_cuda(ort: Any, model: Path, *, threads: int, tf32: bool, placement: Li
         fingerprint="",
     )
     check_cuda(runtime, model=model.name, complaint=complaint, placement=placement)
-    return _session(raw, model, runtime, why_cpu=None)
+    return _session(raw, model, runtime, why_cpu=None, index=index)
 
 
-def _session(raw: Any, model: Path, runtime: Runtime, *, why_cpu: str | None) -> Session:
+def _session(raw: Any, model: Path, runtime: Runtime, *, why_cpu: str | None, index: int = 0) -> Session:
     (taken,) = raw.get_inputs()
     return Session(
         model=model,
@@ -246,6 +253,7 @@ def _session(raw: Any, model: Path, runtime: Runtime, *, why_cpu: str | None) ->
         _ort=raw,
         # On the CPU there is nothing to carry over, and `run` is as fast.
         _binding=raw.io_binding() if runtime.device == "cuda" else None,
+        _index=index,
     )
 
 

@@ -10,30 +10,39 @@ process by itself.
 from __future__ import annotations
 
 import datetime
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import Store
 
 from pipelines.batch_norm import synchronised
+from registry.errors import DeviceUnavailable
 
 T = TypeVar("T")
 
 # Longest wait for another process, which may be validating or waiting for a slow upload.
-_PATIENCE = datetime.timedelta(minutes=30)
+PATIENCE = datetime.timedelta(minutes=30)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Team:
-    """One of `size` processes. The one of rank 0 leads: it validates, logs, and decides."""
+    """One of `size` processes. The one of rank 0 leads: it validates, logs, and decides.
+
+    `place` is the index of this process's GPU on its machine; `sharing` says how many processes share the CPU threads that
+    this one sees.
+    """
 
     rank: int = 0
     size: int = 1
+    place: int = 0
+    sharing: int = 1
 
     @property
     def leads(self) -> bool:
@@ -41,7 +50,7 @@ class Team:
 
     def device(self, device: torch.device) -> torch.device:
         """The device of this process: of several GPUs its own."""
-        return torch.device("cuda", self.rank) if device.type == "cuda" and self.size > 1 else device
+        return torch.device("cuda", self.place) if device.type == "cuda" and self.size > 1 else device
 
     def mine(self, batch: Tensor) -> Tensor:
         """This process's share of a batch."""
@@ -82,16 +91,57 @@ class Team:
         return synchronised(network, device) if self.size > 1 else network
 
 
+def gpu_of(local_rank: int) -> int:
+    """The index of the GPU of a machine's process: its own, or the only one that a scheduler lets it see.
+
+    Raises:
+        DeviceUnavailable: the machine has fewer GPUs than processes.
+    """
+    there = torch.cuda.device_count()
+    if there == 1 and os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return 0
+    if local_rank >= there:
+        raise DeviceUnavailable(
+            f"process {local_rank} of this machine needs a GPU of its own, there are {there}", hint=f"--nproc-per-node {there}"
+        )
+    return local_rank
+
+
 @contextmanager
-def team(*, rank: int, size: int, meeting: Path, device: torch.device) -> Iterator[Team]:
+def team(mates: Team, *, store: Store, device: torch.device) -> Iterator[Team]:
     """Meet the other processes for the time of the block.
 
     Args:
-        meeting: a file that all of them can reach and that does not exist before the first comes.
+        mates: who this process is.
+        store: where all of them leave their addresses; nothing of an earlier meeting is in it.
+        device: what the network is computed on. What the processes tell each other apart from numbers on a GPU goes by the
+            CPU's side (gloo): a wait for the leader's validation must not keep a kernel of NCCL spinning on every GPU.
     """
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, init_method=f"file://{meeting}", rank=rank, world_size=size, timeout=_PATIENCE)
+    cuda = device.type == "cuda"
+    store.set_timeout(PATIENCE)
+    if cuda:
+        torch.cuda.set_device(mates.place)
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if cuda else "gloo",
+        store=store,
+        rank=mates.rank,
+        world_size=mates.size,
+        timeout=PATIENCE,
+        # NCCL connects now, on the right GPU, and not with the first gradients on whichever is the current one.
+        device_id=torch.device("cuda", mates.place) if cuda else None,
+    )
     try:
-        yield Team(rank=rank, size=size)
-    finally:
+        with warnings.catch_warnings():
+            # Of images with one channel, whose weights torch lays out in two ways that are the same; nobody can do anything
+            # about it.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
+            yield mates
+    except BaseException:
+        if cuda:
+            # A farewell would wait for kernels that wait for a process which is gone.
+            dist.distributed_c10d._abort_process_group()
+        else:
+            dist.destroy_process_group()
+        raise
+    else:
         dist.destroy_process_group()

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,21 @@ from numpy.typing import NDArray
 
 from pipelines import config as configuration
 from pipelines import dataset as dataset_stage
-from pipelines import loggers, reporting, resuming
+from pipelines import loggers, ranks, reporting, resuming, training_data
 from pipelines.config import TrainConfig
 from pipelines.data.contents import Split
 from pipelines.data.reading import Dataset
 from pipelines.data.spec import DatasetSpec
 from pipelines.job import Job, Progress, open_job
+from pipelines.meeting import LostRank, Meeting
 from pipelines.model_files import TrainedModelFile, write_model
-from pipelines.own_items import own_split
 from pipelines.problems import problem_of
 from pipelines.processes import train
-from pipelines.recipes import find, sources
+from pipelines.recipes import sources
 from pipelines.reporting import Reporter
 from pipelines.resuming import Past
 from pipelines.showing import show_where_it_looked
-from pipelines.training import Arrays, Trained
+from pipelines.training import Trained
 from registry.backend import Backend
 from registry.card import Words
 from registry.card_words import of_latest
@@ -40,7 +41,6 @@ from registry.provenance import Provenance
 from registry.records import Pinned, Version
 
 _EXPLAINED = 16  # images
-_VALIDATION = ("val", "validation")  # what people call the split that is for choosing the epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,7 @@ def run(
     mode: str | None = None,
     log: Sequence[str] = (),
     processes: int = 1,
+    meeting: Meeting | None = None,
     past: Past | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Result:
@@ -75,7 +76,8 @@ def run(
         card: what people say about the model; None keeps what they said about the latest version of the collection.
         mode: of the configuration file, for whoever looks at the run.
         log: where metrics go besides W&B; see `pipelines.loggers.parse`.
-        processes: that train together, each with a share of every batch.
+        processes: that this one starts to train together, each with a share of every batch.
+        meeting: with the other ranks, where a launcher started them and this is the leader.
         past: the run to go on with; None begins one.
         tell: told which run it is as soon as there is one, because whoever loses it later needs its name.
     Raises:
@@ -93,7 +95,9 @@ def run(
         "mode": mode,
         "log": list(log),
         "nproc": processes,
+        **(ranks.described(meeting.launch) if meeting is not None else {}),
     }
+    together = partial(ranks.train, meeting) if meeting is not None else partial(train, processes=processes)
     title = f"train {name} on {dataset}"
     job: Job | None = None
     try:
@@ -103,14 +107,14 @@ def run(
             tell(f"run {job.id}: {job.url}")
             files = job.take(dataset)
             data = dataset_stage.opened(backend, dataset, files)
-            problem, recipe = problem_of(data.spec), find(config.recipe)
             start = job.take(past.checkpoint) if past is not None and past.checkpoint is not None else None
-            with sources.blamed(recipe):
-                own = own_split(recipe, files, problem)
-            items = own or data.split("train")
-            validation = _own_validation(data) if own is None else None
+            subject = training_data.read(data, files, config)
+            if meeting is not None:
+                checkpoint = past.checkpoint if past is not None else None
+                ranks.tell_plan(meeting, config, dataset=dataset, files=files, checkpoint=checkpoint, start=start)
+            (items, validation), samples = subject.arrays, subject.items
             with (
-                sources.blamed(recipe),
+                sources.blamed(subject.recipe),
                 _reporter(job, wanted, config, start=start, past=past) as reporter,
                 progress("training") as advance,
             ):
@@ -119,24 +123,23 @@ def run(
                     reporter.write(folder)
                     resuming.keep(job, backend, folder, facts, better=better, newest=config.checkpoint.keep)
 
-                trained = train(
-                    problem,
+                trained = together(
+                    subject.problem,
                     config,
-                    items=Arrays(items.inputs, items.targets),
-                    validation=Arrays(validation.inputs, validation.targets) if validation is not None else None,
+                    items=items,
+                    validation=validation,
                     log=reporter.log,
                     on_progress=advance,
                     keep=keep,
                     start=start,
-                    processes=processes,
                 )
-            with sources.blamed(recipe), progress("exporting"):
+            with sources.blamed(subject.recipe), progress("exporting"):
                 words = card or of_latest(backend, name)
-                version, file = _log_model(job, trained, data, dataset, config, name=name, by=by, samples=items, card=words)
+                version, file = _log_model(job, trained, data, dataset, config, name=name, by=by, samples=samples, card=words)
             job.summarise({f"best/val_{key}": value for key, value in trained.validation.items()})
             if data.spec.input.kind == "image":
-                seen = np.arange(len(validation)) if validation is not None else trained.held_out
-                _explain(job, trained, data.spec, validation or items, seen)
+                seen = np.arange(len(subject.validation)) if subject.validation is not None else trained.held_out
+                _explain(job, trained, data.spec, subject.validation or samples, seen)
             return Result(version=version, file=file, run_url=job.url)
     except KeyboardInterrupt as exc:
         if job is None:
@@ -146,6 +149,9 @@ def run(
         if job is None:
             raise
         raise Unreachable(exc.message, hint=f"when the server is back: reg train --resume {job.id}") from exc
+    except LostRank as exc:
+        assert job is not None, "ranks are lost while they train"
+        raise LostRank(exc.message, hint=f"reg train --resume {job.id}") from exc
 
 
 @contextmanager
@@ -164,12 +170,6 @@ def _reporter(
     finally:
         for logger in opened:
             logger.close(failed=failed)
-
-
-def _own_validation(data: Dataset) -> Split | None:
-    """The items that a dataset itself sets apart for choosing the epoch, if it has such a split."""
-    own = next((name for name in _VALIDATION if name in data.spec.splits), None)
-    return data.split(own) if own is not None else None
 
 
 def _log_model(

@@ -27,7 +27,7 @@ from pipelines.config import TrainConfig
 from pipelines.data.contents import strata
 from pipelines.data.inputs import Inputs, OnDisk, chunks, select
 from pipelines.recipes import LearnsFromTargets, Problem, find
-from registry.errors import BadData, BadSettings, DeviceUnavailable, MissingDependency
+from registry.errors import BadData, BadSettings, DeviceUnavailable, EnvironmentProblem, MissingDependency
 
 # Read once, when torch loads OpenMP. Its threads otherwise spin while they wait, and on a machine that others use too they
 # spin away the very core that they wait for: MNIST took three times as long, all of it wasted.
@@ -112,6 +112,7 @@ def fit(
             from is of another training.
         BadSettings: the options fit no network, or the loss became infinite or NaN.
         DeviceUnavailable: the configured device is not there.
+        EnvironmentProblem: its memory is too small.
     """
     started = time.perf_counter()
     _check(problem, inputs, targets)
@@ -119,7 +120,11 @@ def fit(
     device = team.device(choose_device(config.device))
     amp = _choose_amp(config.amp, device)
     (inputs, targets), held_out, positions = _parted(problem, config, Arrays(inputs, targets), validation)
-    with _threads(config, inputs, processes=team.size), randomness.seeded(config.seed, device):
+    with (
+        _threads(config, inputs, processes=team.sharing),
+        randomness.seeded(config.seed, device),
+        _enough_memory(config, device),
+    ):
         if isinstance(recipe, LearnsFromTargets):
             recipe = recipe.knowing(targets)
         network = recipe.network(problem, config.model)
@@ -229,6 +234,23 @@ def _threads(config: TrainConfig, inputs: Inputs, *, processes: int) -> Iterator
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _enough_memory(config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """
+    Raises:
+        EnvironmentProblem: the GPU's memory is too small for the batches of the configuration.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as exc:
+        parts = f"in {config.accumulate} parts" if config.accumulate > 1 else "at once"
+        said = str(exc).split(". ")[0]
+        raise EnvironmentProblem(
+            f"the memory of {device} is too small for batches of {config.batch_size} computed {parts}: {said}",
+            hint=f"--set accumulate={2 * config.accumulate}, which computes each batch in more parts",
+        ) from exc
 
 
 def _choose_amp(wanted: str, device: torch.device) -> str:

@@ -255,13 +255,15 @@ class Backend:
             logged = [version_of(a) for a in self._api.run(run.path).logged_artifacts()]
         return [version for version in logged if version.type not in MADE_BY_THE_SDK]
 
-    def runs(self, *, job_type: str, state: str | None = None) -> list[RunFact]:
+    def runs(self, *, job_type: str, state: str | None = None, config: Mapping[str, str] | None = None) -> list[RunFact]:
         """The runs of the project of this job type, newest first.
 
         Args:
             state: only those in this state (running, finished, failed, crashed, killed).
+            config: only those whose config has these values.
         """
         wanted = {"jobType": job_type} | ({"state": state} if state else {})
+        wanted |= {f"config.{key}": value for key, value in (config or {}).items()}
         with translated(f"list the {job_type} runs of {self.entity}/{self.project}"):
             self._api.flush()  # type: ignore[no-untyped-call]  # the SDK remembers the runs of a question, and their states change
             return [

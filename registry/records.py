@@ -155,8 +155,20 @@ class Placement(Fact):
     memcpy: int = 0
 
 
+class DeviceShare(Fact):
+    """One of several devices that shared the items, by its name (`cuda:1`), with its own proof."""
+
+    name: str
+    device_name: str
+    placement: Placement | None = None
+    device_memory_bytes: int | None = None
+
+
 class Runtime(Fact):
-    """The machine a model was scored on; `fingerprint` is the digest of everything here that can change a number."""
+    """The machine a model was scored on; `fingerprint` is the digest of everything here that can change a number.
+
+    Where several devices shared the items, `shares` has all of them; they are alike, and the other fields are the first one's.
+    """
 
     device: Literal["cpu", "cuda"]
     device_name: str
@@ -168,6 +180,7 @@ class Runtime(Fact):
     tf32: bool | None = None
     versions: dict[str, str]
     fingerprint: str
+    shares: tuple[DeviceShare, ...] = ()
 
 
 class Parity(Fact):

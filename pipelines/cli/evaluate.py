@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import click
 
+from pipelines import devices as device_words
 from pipelines import evaluate as stage
 from pipelines.cli.own_metrics import loaded, metric_option
+from pipelines.devices import Devices
 from pipelines.evaluate import Plan, Result
 from registry.backend import Backend
 from registry.cli.looking import size_text, version_data
@@ -20,9 +22,18 @@ from registry.records import Metric, Version
 from registry.references import Reference
 
 
+class DevicesParam(click.ParamType[Devices]):
+    """`auto`, `cpu`, `cuda:1`, `cuda:0,cuda:1`, … parsed at the door."""
+
+    name = "devices"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Devices:
+        return value if isinstance(value, Devices) else device_words.parse(value)
+
+
 @click.command(
     epilog="Examples: reg evaluate model:v3 · reg evaluate model:v4 --against model:v3 --device cuda"
-    " · reg evaluate model:v3 --metric costs.py:cost"
+    " · reg evaluate model:v3 --device cuda:0,cuda:1 · reg evaluate model:v3 --metric costs.py:cost"
 )
 @click.argument("reference", type=REFERENCE)
 @click.option("--dataset", type=REFERENCE, help="Dataset version (default: the one the model was trained on, by lineage).")
@@ -30,10 +41,12 @@ from registry.references import Reference
 @click.option("--against", type=REFERENCE, help="Second model, scored on the same items in the same process.")
 @click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    "devices",
+    metavar="DEVICE[,DEVICE...]",
+    type=DevicesParam(),
     default="auto",
     show_default=True,
-    help="cuda fails rather than fall back.",
+    help="auto, cpu, cuda or cuda:N; several share the items. cuda fails rather than fall back.",
 )
 @metric_option
 @click.option("--cluster", metavar="COLUMN", help="Items of one patient or user are resampled together for --metric.")
@@ -44,7 +57,7 @@ def evaluate(
     dataset: Reference | None,
     split: str,
     against: Reference | None,
-    device: Literal["auto", "cpu", "cuda"],
+    devices: Devices,
     own: tuple[str, ...],
     cluster: str | None,
 ) -> None:
@@ -59,7 +72,7 @@ def evaluate(
             against=backend.resolve(against, type="model") if against is not None else None,
             dataset=backend.resolve(dataset, type="dataset") if dataset is not None else _dataset_of(backend, model),
             split=split,
-            device=device,
+            devices=devices,
             own=metrics,
             cluster=cluster,
         )
@@ -133,4 +146,5 @@ def _runtime(result: Result) -> str:
         if runtime.placement
         else "placement unknown"
     )
-    return f"{runtime.device_name}, {runtime.provider}: {placed}; fingerprint {runtime.fingerprint[:19]}"
+    shared = f"; shared by {', '.join(share.name for share in runtime.shares)}" if runtime.shares else ""
+    return f"{runtime.device_name}, {runtime.provider}: {placed}{shared}; fingerprint {runtime.fingerprint[:19]}"

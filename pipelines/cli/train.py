@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 
-from pipelines import config_files, resuming, trial
+from pipelines import config_files, launch, ranks, resuming, trial
 from pipelines import dataset as dataset_stage
 from pipelines import train as stage
-from pipelines.config import Explained, explain
+from pipelines.config import Explained, TrainConfig, explain, flat
+from pipelines.launch import Launch
+from pipelines.meeting import Meeting, OtherFailed, met
 from pipelines.resuming import Past
 from registry import provenance
 from registry.backend import Backend
@@ -47,7 +51,11 @@ from registry.references import Reference
     multiple=True,
     help="Write the metrics beside W&B too: csv, tensorboard or mlflow; repeatable.",
 )
-@click.option("--nproc", type=click.IntRange(min=1), help="Processes that train together, one for each GPU (default: 1).")
+@click.option(
+    "--nproc",
+    type=click.IntRange(min=1),
+    help="Processes that train together, one for each GPU (default: 1; not under torchrun).",
+)
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted run: its id, path or address.")
 @click.option("--show-config", is_flag=True, help="Show each value and where it comes from, and train nothing.")
 @session
@@ -69,9 +77,18 @@ def train(
     """Train a model on a dataset version and log it: weights, ONNX graph with preprocessing, model.yaml."""
     if (reference is None) == (resume is None):
         raise UsageError("one of --dataset and --resume says what to train on", hint="reg train --dataset mnist:latest")
+    launched = launch.read(os.environ)
+    launch.check_alone(launched, nproc)
+    if launched is not None and not launched.leads:
+        code = 0 if show_config else ranks.follow(launched, memory=session.settings.data_memory, reach=session.reading)
+        raise click.exceptions.Exit(code)
     by = provenance.read(environment=os.environ, folder=Path.cwd())
     asked = (*assignments, *(["watch=true"] if watch else []), *trial.parameters(os.environ))
-    with trial.stoppable(os.environ), session.reading() if show_config else session.writing() as backend:
+    with (
+        _leading(None if show_config else launched, session.output.notice) as meeting,
+        trial.stoppable(os.environ),
+        session.reading() if show_config else session.writing() as backend,
+    ):
         past, version = _subject(backend, reference, resume, name)
         explained = explain(
             task=dataset_stage.description(backend, version).task,
@@ -90,6 +107,8 @@ def train(
                 session.output.warn(
                     f"run {past.run.id} counts as running still: of two processes that write it, one loses rows"
                 )
+        elif launched is not None:
+            past = _earlier(session, backend, launched, explained.config, dataset=version, output=name or "model")
         session.output.notice(_in_short(explained, past))
         done = stage.run(
             backend,
@@ -102,10 +121,35 @@ def train(
             mode=explained.mode or (past.mode if past else None),
             log=log or (past.loggers if past else ()),
             processes=nproc or (past.processes if past else 1),
+            meeting=meeting,
             past=past,
             tell=session.output.notice,
         )
     _tell(session, version, done)
+
+
+@contextmanager
+def _leading(launched: Launch | None, tell: Callable[[str], None]) -> Iterator[Meeting | None]:
+    """Meet the ranks that a launcher started besides this one; one of them that fails speaks for all."""
+    if launched is None:
+        yield None
+        return
+    try:
+        with met(launched, tell=tell) as meeting:
+            yield meeting
+    except OtherFailed as exc:
+        raise click.exceptions.Exit(exc.exit_code) from exc
+
+
+def _earlier(
+    session: Session, backend: Backend, launched: Launch, config: TrainConfig, *, dataset: Version, output: str
+) -> Past | None:
+    """What the same job of a launcher has begun already."""
+    if launched.job is not None:
+        return resuming.of_job(backend, launched.job, dataset=dataset, output=output, config=config)
+    if launched.restarts:
+        session.output.warn("the launcher began anew, and a job without a name cannot find its run: torchrun --rdzv-id NAME")
+    return None
 
 
 def _subject(
@@ -139,8 +183,8 @@ def _in_short(explained: Explained, past: Past | None) -> str:
             if past.checkpoint
             else "the beginning: no checkpoint"
         )
-        earlier = f"run {past.run.id}"
-        changed = [f"{key}: {_yaml(value)}" for key, value, origin in explained.rows() if origin != earlier]
+        before = flat(past.config)
+        changed = [f"{key}: {_yaml(value)}" for key, value, _ in explained.rows() if before.get(key) != value]
         return f"run {past.run.id} goes on from {at}" + (f"; {', '.join(changed)}" if changed else "")
     given = [f"{key}: {_yaml(value)} ({origin})" for key, value, origin in explained.rows() if key in explained.origins]
     return f"recipe {explained.config.recipe}" + (f"; {', '.join(given)}" if given else ", all values as usual")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,9 @@ class _Sums:
     def run(self, batch: np.ndarray) -> np.ndarray:
         flat = batch.reshape(len(batch), -1).astype(np.float32)
         return np.stack([flat @ np.random.default_rng(k).normal(size=flat.shape[1]).astype(np.float32) for k in range(10)], 1)
+
+    def run_each(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        return map(self.run, batches)
 
 
 def test_scores_of_items_on_disk_are_those_of_items_in_memory() -> None:

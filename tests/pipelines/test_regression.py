@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,9 @@ def test_numbers_for_other_targets_are_refused() -> None:
 
         def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
             raise AssertionError
+
+        def run_each(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+            return map(self.run, batches)
 
     with pytest.raises(BadData, match=r"there are \[2\] numbers per item for the targets x"):
         score_values(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,9 @@ class Watched:
     def run(self, batch: np.ndarray) -> np.ndarray:
         self.sizes.append(len(batch))
         return self.session.run(batch)
+
+    def run_each(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        return map(self.run, batches)
 
 
 def test_a_batch_larger_than_the_items_is_timed_at_its_size(session: Session) -> None:

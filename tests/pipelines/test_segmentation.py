@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,9 @@ class Recorded:
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         now, self._left = self._left[: len(batch)], self._left[len(batch) :]
         return now
+
+    def run_each(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        return map(self.run, batches)
 
 
 def masks_and_scores(seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -17,6 +17,7 @@ from task_samples import CLASSES, write_diabetes, write_ink, write_scenes
 from pipelines import dataset, evaluate, train
 from pipelines.config import resolve
 from pipelines.data.options import Options
+from pipelines.devices import Devices
 from pipelines.evaluate import Plan
 from pipelines.looking import looking
 from pipelines.model_files import read_model
@@ -73,6 +74,9 @@ TASKS: dict[str, tuple[Callable[[Path], Path], Sequence[str], Sequence[str], str
 }
 
 
+TWO = Devices(kind="cpu", indices=(0, 1))
+
+
 @pytest.fixture(scope="module", params=TASKS)
 def life(request: pytest.FixtureRequest, backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Life:
     task = request.param
@@ -91,7 +95,7 @@ def life(request: pytest.FixtureRequest, backend: Backend, tmp_path_factory: pyt
         for settings in (good, poor)
     ]
     better, worse = (made.version for made in models)
-    plan = Plan(model=better, against=worse, dataset=data, split="test", device="cpu", latency_seconds=0.01)
+    plan = Plan(model=better, against=worse, dataset=data, split="test", devices=TWO, latency_seconds=0.01)
     scored = evaluate.run(backend, plan, progress=silent)
     shipped = files("pipelines").joinpath(f"policy.{task.rpartition('-')[2]}.yaml").read_text()
     policy = policies.load(shipped.replace("checks:\n", f"checks:\n  - {line}\n"), name="policy.yaml")
@@ -124,6 +128,14 @@ def test_the_worse_model_is_refused_by_its_items(life: Life) -> None:
     assert results["beats"].interval is not None
     assert results["beats"].interval[1] is not None
     assert results["beats"].interval[1] < 0
+
+
+def test_the_devices_that_shared_the_items_are_in_the_evaluation(life: Life, backend: Backend) -> None:
+    for version, evaluation in life.evaluations.values():
+        kept = read_evaluation(backend.download(version)).evaluation.runtime
+        assert [share.name for share in kept.shares] == ["cpu", "cpu"]
+        assert all(share.placement == kept.placement for share in kept.shares)
+        assert kept == evaluation.runtime
 
 
 def test_what_only_this_task_can_ask_is_answered(life: Life) -> None:
@@ -189,7 +201,7 @@ def test_a_model_is_not_scored_on_data_of_another_task(life: Life, backend: Back
     (tmp_path / "pets" / "pets.csv").write_text("size,kind\n" + "".join(f"{k},{'ab'[k % 2]}\n" for k in range(20)))
     with looking(backend.settings, tmp_path / "pets", Options(target="kind")) as look:
         other = dataset.push(backend, look).version
-    plan = Plan(model=life.good, dataset=other, split="test", device="cpu")
+    plan = Plan(model=life.good, dataset=other, split="test", devices=Devices(kind="cpu"))
     with pytest.raises(EvaluationMismatch, match=r"was trained for .*'pets:v0' is data for tabular-classification"):
         evaluate.run(backend, plan, progress=silent)
 

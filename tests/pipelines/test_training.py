@@ -13,10 +13,11 @@ import torch
 from training_problems import Given, digits, weights, wines
 
 from pipelines.config import TrainConfig
+from pipelines.loop import Loop
 from pipelines.recipes import Problem
 from pipelines.schedules import one_cycle
 from pipelines.training import Arrays, choose_device, fit, split
-from registry.errors import BadData, BadSettings, DeviceUnavailable
+from registry.errors import BadData, BadSettings, DeviceUnavailable, EnvironmentProblem
 
 QUICK = ("epochs=3", "model.width=4", "train_fraction=0.3")
 
@@ -142,6 +143,19 @@ def test_an_interruption_comes_through() -> None:
 def test_an_absent_device_is_named() -> None:
     with pytest.raises(DeviceUnavailable, match="finds no cuda device here"):
         choose_device("cuda")
+
+
+def test_a_gpu_that_is_too_small_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is none here, so the loop raises what torch would."""
+
+    def full(_loop: Loop) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB")
+
+    monkeypatch.setattr(Loop, "run", full)
+    with pytest.raises(EnvironmentProblem) as caught:
+        digits().fit("batch_size=64", "accumulate=2")
+    assert caught.value.message == ("the memory of cpu is too small for batches of 64 computed in 2 parts: CUDA out of memory")
+    assert caught.value.hint == "--set accumulate=4, which computes each batch in more parts"
 
 
 def test_half_precision_on_a_cpu_is_refused() -> None:
