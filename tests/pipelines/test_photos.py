@@ -19,6 +19,7 @@ from pipelines.config import resolve
 from pipelines.data.decoding import pixels_of
 from pipelines.data.options import Options
 from pipelines.data.spec import Rendering
+from pipelines.devices import Devices
 from pipelines.evaluate import Plan
 from pipelines.exhibits import with_pictures
 from pipelines.looking import looking
@@ -148,7 +149,7 @@ def test_the_page_of_a_verdict_shows_pictures_of_photographs(life: Life, backend
 def test_photographs_are_segmented(backend: Backend, tmp_path: Path) -> None:
     data = pushed(backend, write_petals(tmp_path / "petals"), Options(size=(32, 32), fit="pad", labels=("leaf", "petal")))
     model = trained(backend, data, "semantic-segmentation", "epochs=8", "model.width=8", "model.depth=2", "lr=0.01")
-    plan = Plan(model=model, dataset=data, split="test", device="cpu", latency_seconds=0.01)
+    plan = Plan(model=model, dataset=data, split="test", devices=Devices(kind="cpu"), latency_seconds=0.01)
     (result,) = evaluate.run(backend, plan, progress=silent)
     dice = result.evaluation.metrics["mean_dice"]
     assert dice.chance is None or dice.value > dice.chance
