@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from pipelines.reporting import Reporter
 from pipelines.resuming import Past
 from pipelines.showing import show_where_it_looked
 from pipelines.training import Arrays, Trained
+from pipelines.trial import Attempt
 from registry.backend import Backend
 from registry.card import Words
 from registry.card_words import of_latest
@@ -65,6 +66,7 @@ def run(
     log: Sequence[str] = (),
     processes: int = 1,
     past: Past | None = None,
+    attempt: Attempt | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Result:
     """Train on the dataset's `train` split and log the model.
@@ -77,6 +79,7 @@ def run(
         log: where metrics go besides W&B; see `pipelines.loggers.parse`.
         processes: that train together, each with a share of every batch.
         past: the run to go on with; None begins one.
+        attempt: at a trial of a sweep, if it is one.
         tell: told which run it is as soon as there is one, because whoever loses it later needs its name.
     Raises:
         CodeFailed: a recipe in a file raised; says where.
@@ -93,13 +96,17 @@ def run(
         "mode": mode,
         "log": list(log),
         "nproc": processes,
+        **(attempt.described if attempt is not None else {}),
     }
     title = f"train {name} on {dataset}"
     job: Job | None = None
     try:
-        with open_job(
-            backend, job_type="train", name=title, config=described, resume=past.run.id if past is not None else None
-        ) as job:
+        with ExitStack() as stack:
+            resume = past.run.id if past is not None else None
+            opened = open_job(backend, job_type="train", name=title, config=described, resume=resume)
+            job = stack.enter_context(opened)
+            if attempt is not None:
+                stack.enter_context(attempt.told(job))
             tell(f"run {job.id}: {job.url}")
             files = job.take(dataset)
             data = dataset_stage.opened(backend, dataset, files)
@@ -118,6 +125,8 @@ def run(
                 def keep(folder: Path, facts: Mapping[str, Any], better: bool) -> None:
                     reporter.write(folder)
                     resuming.keep(job, backend, folder, facts, better=better, newest=config.checkpoint.keep)
+                    if attempt is not None:
+                        job.expect_interruption()
 
                 trained = train(
                     problem,

@@ -458,6 +458,11 @@ class Run:
         """Append to the run's log what a program printed."""
         self.sdk.write_logs(text)
 
+    def expect_interruption(self) -> None:
+        """Say that the run may be interrupted and can go on: whatever ends it but success, its sweep gives it out again."""
+        with translated("say that the run may be interrupted"):
+            self.sdk.mark_preempting()
+
     def summarise(self, values: Mapping[str, Any]) -> None:
         """Set the run's headline values."""
         self.sdk.summary.update(dict(values))

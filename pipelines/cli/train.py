@@ -14,6 +14,7 @@ from pipelines import dataset as dataset_stage
 from pipelines import train as stage
 from pipelines.config import Explained, explain
 from pipelines.resuming import Past
+from pipelines.trial import Attempt
 from registry import provenance
 from registry.backend import Backend
 from registry.card import Words
@@ -72,7 +73,8 @@ def train(
     by = provenance.read(environment=os.environ, folder=Path.cwd())
     asked = (*assignments, *(["watch=true"] if watch else []), *trial.parameters(os.environ))
     with trial.stoppable(os.environ), session.reading() if show_config else session.writing() as backend:
-        past, version = _subject(backend, reference, resume, name)
+        attempt = trial.attempt(backend, os.environ) if resume is None and not show_config else None
+        past, version = _subject(backend, reference, resume, name, attempt)
         explained = explain(
             task=dataset_stage.description(backend, version).task,
             recipe=recipe,
@@ -86,7 +88,7 @@ def train(
             return
         if past is not None:
             resuming.check(past, explained.config)
-            if past.run.state == "running":
+            if past.run.state in ("running", "preempting"):
                 session.output.warn(
                     f"run {past.run.id} counts as running still: of two processes that write it, one loses rows"
                 )
@@ -103,19 +105,20 @@ def train(
             log=log or (past.loggers if past else ()),
             processes=nproc or (past.processes if past else 1),
             past=past,
+            attempt=attempt,
             tell=session.output.notice,
         )
     _tell(session, version, done)
 
 
 def _subject(
-    backend: Backend, reference: Reference | None, resume: str | None, name: str | None
+    backend: Backend, reference: Reference | None, resume: str | None, name: str | None, attempt: Attempt | None
 ) -> tuple[Past | None, Version]:
     """The run to go on with, if any, and the dataset."""
-    if reference is not None:
+    past = attempt.past if attempt is not None else resuming.find(backend, resume) if resume is not None else None
+    if past is None:
+        assert reference is not None
         return None, backend.resolve(reference, type="dataset")
-    assert resume is not None
-    past = resuming.find(backend, resume)
     if name not in (None, past.output):
         raise UsageError(f"run {past.run.id} makes a version of '{past.output}', not of '{name}'", hint="leave --name out")
     return past, past.dataset
