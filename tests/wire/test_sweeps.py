@@ -505,6 +505,36 @@ def test_prior_runs_count_for_the_search(server: Server, project: str) -> None:
     assert (sweep.given(sweep.agent())[1], sweep.show()["runs"][0]["name"]) == (2, "before")
 
 
+PRIOR = """query Sweep($project: String, $entity: String, $name: String!) { project(name: $project, entityName: $entity) {
+    sweep(sweepName: $name) { id name state runCountExpected bestLoss config priorRuns { edges { node { id name } } } } } }"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="bayes searches with optuna")
+@pytest.mark.filterwarnings("ignore:Read the `app_url` setting:DeprecationWarning")  # the client of itself
+def test_runs_of_before_that_the_client_names_teach_the_search(server: Server, project: str, sdk: Path) -> None:
+    names = []
+    for number in range(9):
+        with wandb.init(project=project[:60], config={"x": number / 8}, dir=sdk) as run:
+            run.log({"loss": (number / 8 - 0.75) ** 2})
+            names.append(run.id)
+    bayes = {**RANDOM, "method": "bayes"}
+    name = wandb.sweep(bayes, project=project[:60], entity="local", prior_runs=names[1:])
+    answer: Any = server.ask(PRIOR, project=project[:60], entity="local", name=name)
+    shown = answer["project"]["sweep"]
+    assert [edge["node"]["name"] for edge in shown["priorRuns"]["edges"]] == names[1:]
+    assert (shown["runCountExpected"], shown["bestLoss"]) == (None, 0)
+    sweep = Sweep(server=server, project=project[:60], id=shown["id"], name=name)
+    agent = sweep.agent()
+    tried = []
+    for _ in range(3):
+        given, x = sweep.given(agent)
+        sweep.end(given, (x - 0.75) ** 2)
+        tried.append(x)
+    assert [x for x in tried if abs(x - 0.75) > 0.2] == []
+    answer = server.ask(PRIOR, project=project[:60], entity="local", name=name)
+    assert len(answer["project"]["sweep"]["priorRuns"]["edges"]) == 8, "a trial is no run of before"
+
+
 def test_a_local_scheduler_decides_for_its_agents(server: Server, project: str) -> None:
     sweep = created(server, project, {**RANDOM, "scheduler": {"engine": "wandb"}})
     agent = sweep.agent()
