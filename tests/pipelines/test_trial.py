@@ -158,3 +158,10 @@ def test_a_trial_that_takes_every_process_down_with_it_ends(job: Job, starts: An
     else:
         with attempt.told(job):
             pass
+
+
+def test_the_first_process_of_a_trial_has_no_past(backend: Backend, tmp_path: Path) -> None:
+    """W&B may hear of a run with the first word of its process."""
+    environment = {**told(tmp_path, {"lr": 0.1}), "WANDB_RUN_ID": "unheard"}
+    assert trial.attempt(backend, environment) == Attempt(past=None, starts=(0,))
+    assert trial.attempt(backend, {}) is None
