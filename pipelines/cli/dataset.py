@@ -37,7 +37,7 @@ class Place(click.ParamType[Path | str]):
 PLACE = Place()
 
 
-@click.group()
+@click.group(epilog="Examples: reg dataset push data/ --name mnist · reg dataset diff mnist:v1 mnist:v2")
 def dataset() -> None:
     """Push, pull, list, show and compare dataset versions."""
 
