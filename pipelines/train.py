@@ -26,12 +26,12 @@ from pipelines.data.spec import DatasetSpec
 from pipelines.job import Job, Progress, open_job
 from pipelines.meeting import LostRank, Meeting
 from pipelines.model_files import TrainedModelFile, write_model
+from pipelines.overlays import heated, in_colour
 from pipelines.problems import problem_of
 from pipelines.processes import train
 from pipelines.recipes import sources
 from pipelines.reporting import Reporter
 from pipelines.resuming import Past
-from pipelines.showing import show_where_it_looked
 from pipelines.training import Trained
 from pipelines.trial import Attempt
 from registry.backend import Backend
@@ -234,12 +234,9 @@ def _explain(job: Job, trained: Trained, spec: DatasetSpec, of: Split, positions
         return
     if found is not None:
         names, truth = spec.labels or spec.targets, of.answers(spec.labels)
-        show_where_it_looked(
-            job,
-            images=of.inputs[some],
-            heat=found.heat,
-            method=found.method,
-            items=of.items[some].tolist(),
-            shown=[names[at] for at in found.shown],
-            truth=[truth[at] for at in some],
+        items = zip(of.items[some].tolist(), of.inputs[some], found.heat, found.shown, some, strict=True)
+        job.table(
+            "saliency",
+            ["item", "image", f"looked at ({found.method})", "for", "truth"],
+            [[item, in_colour(image), heated(image, heat), names[shown], truth[at]] for item, image, heat, shown, at in items],
         )
