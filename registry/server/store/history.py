@@ -13,12 +13,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, select
+from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select
 
 from registry.errors import BadData
 from registry.server import documents, limits
 from registry.server.store import history_keys
-from registry.server.tables import events, history
+from registry.server.tables import curves, events, history
 
 _log = logging.getLogger(__name__)
 _LARGEST = 2**63 - 1
@@ -75,6 +75,7 @@ def assign(connection: Connection, run_id: int, rows: Sequence[Line]) -> bool:
     fresh = [row for row in rows if _canonical(row.values) not in known] if known else list(rows)
     if not fresh:
         return False
+    _forget_curve(connection, run_id, since=min(row.step for row in fresh))
     # Spelt for the driver: binding by name would take a third of the time that a row takes in all.
     connection.exec_driver_sql(
         f"INSERT OR REPLACE INTO {history.name} (run_id, line, step, body) VALUES (?, ?, ?, ?)",
@@ -138,9 +139,7 @@ def with_keys(
     if last is not None:
         query = query.where(history.c.step <= last)
     for key in keys:
-        # Cheap and never wrong about a row that has the key: its name ends some name in the text.
-        if _PLAIN.fullmatch(key):
-            query = query.where(func.instr(history.c.body, key.rpartition(".")[2] + '"') > 0)
+        query = _naming(query, key)
     numbers = list(connection.execute(query).scalars())
     found = []
     for row in _fetch(connection, run_id, _spread(numbers, samples)):
@@ -148,6 +147,18 @@ def with_keys(
         if all(present for present, _ in flat.values()):
             found.append({key: value for key, (_, value) in flat.items()})
     return found
+
+
+def values(connection: Connection, run_id: int, key: str, *, after: int | None) -> Iterator[Any]:
+    """What the rows that have a (dotted) key say for it, in step order; of all rows, or those after a step."""
+    query = select(history.c.body).where(history.c.run_id == run_id).order_by(history.c.step, history.c.line)
+    if after is not None:
+        query = query.where(history.c.step > after)
+    for bodies in connection.execute(_naming(query, key)).scalars().partitions(_BATCH):
+        for row in read(bodies):
+            present, value = _at(row, key.split("."))
+            if present:
+                yield value
 
 
 def sampled_events(connection: Connection, run_id: int, *, samples: int) -> list[str]:
@@ -179,6 +190,7 @@ def between_lines(connection: Connection, run_id: int, start: int, stop: int) ->
 def cut(connection: Connection, run_id: int, *, step: int) -> int:
     """Forget every row after a step; returns how many lines are left."""
     connection.execute(delete(history).where(history.c.run_id == run_id, history.c.step > step))
+    _forget_curve(connection, run_id, since=step + 1)
     _recount(connection, run_id)
     return _length(connection, run_id)
 
@@ -198,6 +210,18 @@ def summary(connection: Connection, run_id: int) -> dict[str, Any]:
     for body in window(connection, run_id, start=None, stop=None):
         merged |= json.loads(body)
     return merged
+
+
+def _naming(query: Select[Any], key: str) -> Select[Any]:
+    """Only rows that may have a key: cheap, and never wrong about one that has it, whose name ends some name in the text."""
+    if not _PLAIN.fullmatch(key):
+        return query
+    return query.where(func.instr(history.c.body, key.rpartition(".")[2] + '"') > 0)
+
+
+def _forget_curve(connection: Connection, run_id: int, *, since: int) -> None:
+    """Rows come or go, the first of them at this step: what was read of it for early termination is no longer true."""
+    connection.exec_driver_sql(f"DELETE FROM {curves.name} WHERE run_id = ? AND step >= ?", (run_id, since))
 
 
 def _canonical(values: Mapping[str, Any]) -> str:
