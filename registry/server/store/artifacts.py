@@ -187,10 +187,11 @@ def listing(
             artifacts.c.state == COMMITTED,
             condition(filters, FIELDS),
         )
-        # Within one collection the number tells the same order as the id, and an index has it in that order.
-        .order_by(*_order(order), memberships_table.c.version_index.desc())
     )
-    return _versions_of(connection, query, after=after, first=first)
+    # Within one collection the number tells the same order as the id, and an index has it in that order.
+    number = memberships_table.c.version_index
+    ordered = query.order_by(*_order(order), number.desc())
+    return _versions_of(connection, ordered, after=after, first=first, backwards=None if order else query.order_by(number))
 
 
 def version_page(
@@ -223,9 +224,16 @@ def _order(order: str | None) -> list[ColumnElement[Any]]:
     return ordering(order, FIELDS, default="") if order else []
 
 
-def _versions_of(connection: Connection, query: Select[Any], *, after: str | None, first: int | None) -> Page[Version]:
+def _versions_of(
+    connection: Connection,
+    query: Select[Any],
+    *,
+    after: str | None,
+    first: int | None,
+    backwards: Select[Any] | None = None,
+) -> Page[Version]:
     """A page of the versions behind a query of memberships."""
-    found = page(connection, query, lambda row: row, after=after, first=first)
+    found = page(connection, query, lambda row: row, after=after, first=first, backwards=backwards)
     known = by_ids(connection, (row.artifact_id for row in found.items))
     members = [memberships.of_row(row, known[row.artifact_id].aliases) for row in found.items]
     items = _joined(connection, members, known)
