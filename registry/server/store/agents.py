@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Row, Select, func, insert, select, update
 from registry.errors import NotFound
 from registry.server import searching, spaces
 from registry.server.context import now
-from registry.server.store import history, people, sweeps
+from registry.server.store import curves, people, sweeps
 from registry.server.store import runs as run_store
 from registry.server.store.pages import Page
 from registry.server.store.runs import Run
@@ -33,7 +33,6 @@ from registry.server.tables import agents, runs, trials
 
 _SILENCE = timedelta(minutes=5)
 _MOST_OFFERS = 3
-_ALL_ROWS = 10_000_000
 _ALIVE = ("pending", "running", "preempting")
 
 
@@ -202,25 +201,13 @@ def _unwanted(connection: Connection, sweep: Sweep, running: Set[str]) -> set[st
     elif search.steered:
         asked = set(_object(sweep.controller).get("earlystop") or ())
     elif search.hyperband and search.metric:
-        asked = searching.to_stop(search.hyperband, _losses(connection, wanted, search), running - stopped)
+        found = curves.of(connection, search, [trial.run_id for trial in wanted])
+        named = {trial.name: found[trial.run_id] for trial in wanted}
+        asked = searching.to_stop(search.hyperband, named, running - stopped)
     for trial in wanted:
         if trial.name in asked & running:
             _set(connection, trial.id, stopped=True)
     return stopped | (asked & running)
-
-
-def _losses(connection: Connection, wanted: Sequence[Row[Any]], search: searching.Search) -> dict[str, list[float]]:
-    assert search.metric is not None
-    name = search.metric.name
-    losses = {}
-    for trial in wanted:
-        rows = history.with_keys(connection, trial.run_id, [name], samples=_ALL_ROWS, first=None, last=None)
-        losses[trial.name] = [
-            search.metric.loss(float(row[name]))
-            for row in rows
-            if isinstance(row[name], int | float) and not isinstance(row[name], bool) and row[name] == row[name]
-        ]
-    return losses
 
 
 def _next(connection: Connection, sweep: Sweep, agent: Agent, user_id: int) -> Command | None:
