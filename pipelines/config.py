@@ -116,10 +116,9 @@ def resolve(
     file: Path | None = None,
     mode: str | None = None,
     assignments: Sequence[str] = (),
-    imposed: Mapping[str, Given] | None = None,
 ) -> TrainConfig:
     """`explain`, for who only wants the result."""
-    return explain(task=task, recipe=recipe, file=file, mode=mode, assignments=assignments, imposed=imposed).config
+    return explain(task=task, recipe=recipe, file=file, mode=mode, assignments=assignments).config
 
 
 def explain(
@@ -129,7 +128,6 @@ def explain(
     file: Path | None = None,
     mode: str | None = None,
     assignments: Sequence[str] = (),
-    imposed: Mapping[str, Given] | None = None,
     base: Mapping[str, Given] | None = None,
 ) -> Explained:
     """Merge the sources and check the result.
@@ -140,7 +138,6 @@ def explain(
         file: a YAML file, groups as nested mappings, perhaps with modes.
         mode: which mode of the file; None takes the file's own choice.
         assignments: the values of `--set`, each `key=value` with dots for groups; later ones win.
-        imposed: values of somebody else, a sweep for instance, by dotted keys; they win over file and assignments.
         base: values that take the place of the defaults, those of an earlier run for instance.
     Raises:
         BadSettings: unreadable file, unknown key or mode, impossible value, or a recipe for another task.
@@ -155,7 +152,6 @@ def explain(
     for text in assignments:
         key, value = _assignment(text)
         given[key] = Given(value, f"--set {text}")
-    given.update(imposed or {})
     if recipe is not None:
         given["recipe"] = Given(recipe, f"--recipe {recipe}")
     config = _checked(given, task=task)

@@ -56,6 +56,10 @@ class Job:
         """What the run ends with when the block ends; anything but 0 marks it failed."""
         self._run.exit_code = exit_code
 
+    def expect_interruption(self) -> None:
+        """Have a sweep give this run out again if its process vanishes or fails."""
+        self._run.expect_interruption()
+
     def use(self, version: Version) -> None:
         """Record the version as an input without looking at its files."""
         self._run.use(version)

@@ -9,7 +9,6 @@ most of the time of a push. What did not change since the last push from here is
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from registry.collector import no_collection, rare_collection
 from registry.embedded import EmbeddedServer
 from registry.embedded_disk import Intake
 from registry.errors import EnvironmentProblem
+from registry.scratch import scratch
 from registry.settings import Settings
 
 _MANY = 20_000
@@ -101,6 +101,6 @@ def _place(stack: ExitStack, home: Path) -> Path:
     """An empty folder on the disk of the home, until the stack ends."""
     try:
         home.mkdir(parents=True, exist_ok=True)
-        return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=home, prefix="packing-")))
+        return stack.enter_context(scratch(home, "packing"))
     except OSError as exc:
         raise EnvironmentProblem(f"cannot write to {home}: {exc.strerror}", hint="export REG_HOME=/a/disk/with/room") from exc

@@ -3,7 +3,8 @@
 What it prints is also handed to a reader, line by line: that is how it gets into the log of a W&B run. Where our own output is
 a terminal the program gets one too, so progress bars stay progress bars. Ctrl-C in a terminal reaches every process of
 the foreground by itself; what only we are told (a `kill`, a scheduler's SIGTERM, a stop from W&B's page) is passed on. How
-to end is then the program's decision, and ours is to wait for it.
+to end is then the program's decision, and ours is to wait for it. If we are killed, it is ended too (`pipelines.orphans`): who
+would log what it makes?
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from threading import Thread
 from types import FrameType
 from typing import IO, NamedTuple
 
+from pipelines import orphans
 from registry.errors import UsageError
 
 OnLines = Callable[[str], None]
@@ -45,7 +47,18 @@ def run(command: Sequence[str], *, environment: Mapping[str, str], on_lines: OnL
     Raises:
         UsageError: it cannot be started.
     """
-    channels = [_channel(stream) for stream in (out, err)]
+    with orphans.watch() as watch:
+        return _run(command, environment, on_lines, (out, err), watch)
+
+
+def _run(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    on_lines: OnLines,
+    outputs: tuple[IO[str], IO[str]],
+    watch: orphans.Watch | None,
+) -> int:
+    channels = [_channel(stream) for stream in outputs]
     try:
         child = subprocess.Popen(list(command), env=dict(environment), stdout=channels[0].its, stderr=channels[1].its)
     except OSError as exc:
@@ -55,7 +68,9 @@ def run(command: Sequence[str], *, environment: Mapping[str, str], on_lines: OnL
     finally:
         for channel in channels:
             os.close(channel.its)
-    streams = zip(channels, (out, err), strict=True)
+    if watch is not None:
+        watch.over(child.pid)
+    streams = zip(channels, outputs, strict=True)
     pumps = [Thread(target=_pump, args=(channel.ours, stream, on_lines), daemon=True) for channel, stream in streams]
     with _signals_go_to(child):
         for pump in pumps:

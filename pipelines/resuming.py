@@ -58,8 +58,12 @@ def find(backend: Backend, run: str) -> Past:
         BadReference: it lies in another project, or is no training.
         Conflict: its dataset is not what it was.
     """
-    fact = backend.find_run(_id(backend, run))
-    if fact.job_type != "train" or "dataset" not in fact.config:
+    return of(backend, backend.find_run(_id(backend, run)))
+
+
+def of(backend: Backend, fact: RunFact) -> Past:
+    """The past of a run; raises what `find` does."""
+    if not began(fact):
         raise BadReference(
             f"run {fact.id} is a {fact.job_type or 'run'}, not a training of reg", hint="reg train --dataset ..."
         )
@@ -92,6 +96,11 @@ def of_job(backend: Backend, job: str, *, dataset: Version, output: str, config:
         if fact.state != "finished" and (past := find(backend, fact.id)).config == config:
             return past
     return None
+
+
+def began(fact: RunFact) -> bool:
+    """Whether a training of ours ever ran under this name; one that a sweep has only planned did not."""
+    return fact.job_type == "train" and "dataset" in fact.config
 
 
 def check(past: Past, config: TrainConfig) -> None:

@@ -1,14 +1,13 @@
 """What a person looks at on the page of a run: headline numbers, charts, and tables of items with their pictures.
 
 An evaluation shows what its task is looked at by: a classifier its confusion, curves, calibration and worst mistakes; masks
-their overlays beside the truth, the worst images first; a regression its residuals. A training of images shows where its
-network looked. All of it is for looking; what is decided on stands in the artifacts.
+their overlays beside the truth, the worst images first; a regression its residuals. (Where a network looked is shown by its
+training.) All of it is for looking; what is decided on stands in the artifacts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from pipelines.data.contents import Split
 from pipelines.figures import pr_curves, roc_curves, worst_mistakes
 from pipelines.job import Job
 from pipelines.metrics import calibration_bins, calibration_error
-from pipelines.overlays import heated, in_colour, tinted
+from pipelines.overlays import in_colour, tinted
 from pipelines.regression import Values
 from pipelines.scoring import Evaluated, Predictions
 from pipelines.segmentation import Masks
@@ -132,27 +131,6 @@ def _values(job: Job, found: Values, split: Split) -> None:
             ["item", *(["image"] if images else []), *words],
             [[found.item[at], *_picture(split, at), *_numbers(found, at)] for at in rows],
         )
-
-
-def show_where_it_looked(
-    job: Job,
-    *,
-    images: NDArray[np.uint8],
-    heat: NDArray[Any],
-    method: str,
-    items: Sequence[str],
-    shown: Sequence[str],
-    truth: Sequence[str],
-) -> None:
-    """Log images with the heat of an explanation over them; `shown` says what for, `truth` what is right."""
-    job.table(
-        "saliency",
-        ["item", "image", f"looked at ({method})", "for", "truth"],
-        [
-            [item, in_colour(image), heated(image, where), what, right]
-            for item, image, where, what, right in zip(items, images, heat, shown, truth, strict=True)
-        ],
-    )
 
 
 def _numbers(found: Values, at: int) -> list[float]:

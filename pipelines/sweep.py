@@ -123,9 +123,7 @@ class Crew:
         here = {"REG_ENTITY": self.sweep.entity, "REG_PROJECT": self.sweep.project, "REG_HOME": str(self.backend.settings.home)}
         # An agent calls its interpreter `python`: it shall be the one that has reg.
         path = os.pathsep.join([str(Path(sys.executable).parent), ours.get("PATH", os.defpath)])
-        # What is logged reaches a server on this machine at once, so that early termination is early.
-        prompt = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"} if self.backend.settings.embedded else {}
-        return {**prompt, **ours, **here, "PATH": path, LEASH: str(leash)}
+        return {**ours, **here, "PATH": path, LEASH: str(leash)}
 
 
 @contextmanager

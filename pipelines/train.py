@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,13 +26,14 @@ from pipelines.data.spec import DatasetSpec
 from pipelines.job import Job, Progress, open_job
 from pipelines.meeting import LostRank, Meeting
 from pipelines.model_files import TrainedModelFile, write_model
+from pipelines.overlays import heated, in_colour
 from pipelines.problems import problem_of
 from pipelines.processes import train
 from pipelines.recipes import sources
 from pipelines.reporting import Reporter
 from pipelines.resuming import Past
-from pipelines.showing import show_where_it_looked
 from pipelines.training import Trained
+from pipelines.trial import Attempt
 from registry.backend import Backend
 from registry.card import Words
 from registry.card_words import of_latest
@@ -66,6 +67,7 @@ def run(
     processes: int = 1,
     meeting: Meeting | None = None,
     past: Past | None = None,
+    attempt: Attempt | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Result:
     """Train on the dataset's `train` split and log the model.
@@ -79,6 +81,7 @@ def run(
         processes: that this one starts to train together, each with a share of every batch.
         meeting: with the other ranks, where a launcher started them and this is the leader.
         past: the run to go on with; None begins one.
+        attempt: at a trial of a sweep, if it is one.
         tell: told which run it is as soon as there is one, because whoever loses it later needs its name.
     Raises:
         CodeFailed: a recipe in a file raised; says where.
@@ -96,14 +99,18 @@ def run(
         "log": list(log),
         "nproc": processes,
         **(ranks.described(meeting.launch) if meeting is not None else {}),
+        **(attempt.described if attempt is not None else {}),
     }
     together = partial(ranks.train, meeting) if meeting is not None else partial(train, processes=processes)
     title = f"train {name} on {dataset}"
     job: Job | None = None
     try:
-        with open_job(
-            backend, job_type="train", name=title, config=described, resume=past.run.id if past is not None else None
-        ) as job:
+        with ExitStack() as stack:
+            resume = past.run.id if past is not None else None
+            opened = open_job(backend, job_type="train", name=title, config=described, resume=resume)
+            job = stack.enter_context(opened)
+            if attempt is not None:
+                stack.enter_context(attempt.told(job))
             tell(f"run {job.id}: {job.url}")
             files = job.take(dataset)
             data = dataset_stage.opened(backend, dataset, files)
@@ -122,6 +129,8 @@ def run(
                 def keep(folder: Path, facts: Mapping[str, Any], better: bool) -> None:
                     reporter.write(folder)
                     resuming.keep(job, backend, folder, facts, better=better, newest=config.checkpoint.keep)
+                    if attempt is not None:
+                        job.expect_interruption()
 
                 trained = together(
                     subject.problem,
@@ -225,12 +234,9 @@ def _explain(job: Job, trained: Trained, spec: DatasetSpec, of: Split, positions
         return
     if found is not None:
         names, truth = spec.labels or spec.targets, of.answers(spec.labels)
-        show_where_it_looked(
-            job,
-            images=of.inputs[some],
-            heat=found.heat,
-            method=found.method,
-            items=of.items[some].tolist(),
-            shown=[names[at] for at in found.shown],
-            truth=[truth[at] for at in some],
+        items = zip(of.items[some].tolist(), of.inputs[some], found.heat, found.shown, some, strict=True)
+        job.table(
+            "saliency",
+            ["item", "image", f"looked at ({found.method})", "for", "truth"],
+            [[item, in_colour(image), heated(image, heat), names[shown], truth[at]] for item, image, heat, shown, at in items],
         )

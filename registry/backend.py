@@ -8,7 +8,6 @@ proves absence by listing.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from registry.embedded_disk import Closed, deliver, worth_it
 from registry.errors import BadReference, Conflict, NotFound, RemoteProblem, Unauthorised, Unreachable
 from registry.records import RunFact, Target, Version
 from registry.references import REGISTRY_PREFIX, Reference
+from registry.scratch import scratch
 from registry.settings import Settings
 from registry.sweeps import Sweep, Trial, trials
 
@@ -178,16 +178,13 @@ class Backend:
 
     def _arrive(self, version: Version, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix="incoming-", dir=folder.parent))
-        try:
+        with scratch(folder.parent, "incoming") as draft:
             self._fetch(version, draft, links=folder)
             try:
                 draft.rename(folder)  # its existence means complete
             except OSError:
                 if not folder.is_dir():  # another process was faster
                     raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
 
     def export(self, version: Version, target: Path) -> Path:
         """Put the version's files, verified, where a person asked for them.
@@ -459,6 +456,11 @@ class Run:
     def log_lines(self, text: str) -> None:
         """Append to the run's log what a program printed."""
         self.sdk.write_logs(text)
+
+    def expect_interruption(self) -> None:
+        """Say that the run may be interrupted and can go on: whatever ends it but success, its sweep gives it out again."""
+        with translated("say that the run may be interrupted"):
+            self.sdk.mark_preempting()
 
     def summarise(self, values: Mapping[str, Any]) -> None:
         """Set the run's headline values."""

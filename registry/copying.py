@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from registry.errors import BadData, UsageError
+from registry.scratch import scratch
 
 
 def copy_folder(source: Path, target: Path) -> Path:
@@ -40,9 +40,7 @@ def arriving(target: Path) -> Iterator[Path]:
         raise UsageError(f"{target} exists and is not an empty folder", hint="--to another/folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".incoming-") as place:
-            draft = Path(place) / "files"
-            draft.mkdir()
+        with scratch(target.parent, "incoming", hidden=True) as draft:
             yield draft
             if target.exists():
                 target.rmdir()

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import statistics
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import yaml
 
 from registry.errors import BadData, MissingDependency
 from registry.server import searching, spaces
-from registry.server.searching import Hyperband, Past, Search
+from registry.server.searching import Curve, Hyperband, Past, Search
 
 needs_optuna = pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="optuna is not installed")
 LOSS = {"name": "loss", "goal": "minimize"}
@@ -292,28 +293,31 @@ def test_brackets_are_those_of_the_documentation(spec: dict[str, Any], brackets:
     assert search.hyperband.brackets[: len(brackets)] == brackets
 
 
+def stopped(hyperband: Hyperband, logged: Mapping[str, Sequence[float]], running: Set[str]) -> set[str]:
+    curves = {name: Curve().continued(losses, hyperband.brackets) for name, losses in logged.items()}
+    return searching.to_stop(hyperband, curves, running)
+
+
 # The example of W&B's own package `sweeps`.
 _LOGGED = {"a": [10, 9], "b": [10, 10], "c": [10, 8, 8], "d": [10, 7, 7], "e": [10, 6, 6]}
 
 
 def test_hyperband_stops_running_runs_that_are_too_bad_at_their_bracket() -> None:
     hyperband = Hyperband(brackets=(1, 2), eta=2, strict=False)
-    assert searching.to_stop(hyperband, _LOGGED, {"b", "c", "d"}) == {"b"}
+    assert stopped(hyperband, _LOGGED, {"b", "c", "d"}) == {"b"}
 
 
 def test_only_strict_hyperband_forgets_that_a_run_was_good_before() -> None:
     losses = {"rival": [5, 5, 5], "third": [5, 6, 6], "mine": [1, 9, 9]}
-    kept, stopped = (
-        searching.to_stop(Hyperband(brackets=(2,), eta=3, strict=strict), losses, {"mine"}) for strict in (False, True)
-    )
-    assert (kept, stopped) == (set(), {"mine"})
+    kept, ended = (stopped(Hyperband(brackets=(2,), eta=3, strict=strict), losses, {"mine"}) for strict in (False, True))
+    assert (kept, ended) == (set(), {"mine"})
 
 
 def test_a_quick_run_that_is_alone_at_its_last_bracket_is_judged_at_the_ones_before() -> None:
     losses = {"good": [5, 1], "quick": [9, 9, 9, 9, 9]}
-    assert searching.to_stop(Hyperband(brackets=(1, 2, 4), eta=3, strict=False), losses, {"quick"}) == {"quick"}
+    assert stopped(Hyperband(brackets=(1, 2, 4), eta=3, strict=False), losses, {"quick"}) == {"quick"}
 
 
 def test_a_run_before_its_first_bracket_is_left_alone() -> None:
     hyperband = Hyperband(brackets=(3,), eta=3, strict=True)
-    assert searching.to_stop(hyperband, {"a": [1, 1, 1], "b": [9, 9]}, {"b"}) == set()
+    assert stopped(hyperband, {"a": [1, 1, 1], "b": [9, 9]}, {"b"}) == set()

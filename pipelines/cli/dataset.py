@@ -66,7 +66,7 @@ class Levels(click.ParamType[tuple[int, int]]):
 PLACE, SIZE, LEVELS = Place(), Size(), Levels()
 
 
-@click.group()
+@click.group(epilog="Examples: reg dataset push data/ --name mnist · reg dataset diff mnist:v1 mnist:v2")
 def dataset() -> None:
     """Push, pull, list, show and compare dataset versions."""
 

@@ -58,7 +58,7 @@ def statement(
     return Statement(input=declared, scores=scores, output=output)
 
 
-@click.group()
+@click.group(epilog="Example: reg model push model.onnx --dataset mnist:latest")
 def model() -> None:
     """Bring models that were made elsewhere."""
 

@@ -34,9 +34,9 @@ class Sweeps(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Sweeps)
+@click.group(cls=Sweeps, epilog="Examples: reg sweep sweep.yaml --dataset mnist:latest --agents 2 · reg sweep show 1a2b3c4d")
 def sweep() -> None:
-    """Search hyper-parameters with W&B's sweeps: reg sweep sweep.yaml --dataset mnist:latest."""
+    """Search hyper-parameters with W&B's sweeps; a file alone is `reg sweep run`."""
 
 
 @sweep.command(

@@ -18,6 +18,7 @@ from pipelines.config import Explained, TrainConfig, explain, flat
 from pipelines.launch import Launch
 from pipelines.meeting import Meeting, OtherFailed, met
 from pipelines.resuming import Past
+from pipelines.trial import Attempt
 from registry import provenance
 from registry.backend import Backend
 from registry.card import Words
@@ -89,7 +90,8 @@ def train(
         trial.stoppable(os.environ),
         session.reading() if show_config else session.writing() as backend,
     ):
-        past, version = _subject(backend, reference, resume, name)
+        attempt = trial.attempt(backend, os.environ) if resume is None and not show_config else None
+        past, version = _subject(backend, reference, resume, name, attempt)
         explained = explain(
             task=dataset_stage.description(backend, version).task,
             recipe=recipe,
@@ -103,7 +105,7 @@ def train(
             return
         if past is not None:
             resuming.check(past, explained.config)
-            if past.run.state == "running":
+            if past.run.state in ("running", "preempting"):
                 session.output.warn(
                     f"run {past.run.id} counts as running still: of two processes that write it, one loses rows"
                 )
@@ -123,6 +125,7 @@ def train(
             processes=nproc or (past.processes if past else 1),
             meeting=meeting,
             past=past,
+            attempt=attempt,
             tell=session.output.notice,
         )
     _tell(session, version, done)
@@ -153,13 +156,13 @@ def _earlier(
 
 
 def _subject(
-    backend: Backend, reference: Reference | None, resume: str | None, name: str | None
+    backend: Backend, reference: Reference | None, resume: str | None, name: str | None, attempt: Attempt | None
 ) -> tuple[Past | None, Version]:
     """The run to go on with, if any, and the dataset."""
-    if reference is not None:
+    past = attempt.past if attempt is not None else resuming.find(backend, resume) if resume is not None else None
+    if past is None:
+        assert reference is not None
         return None, backend.resolve(reference, type="dataset")
-    assert resume is not None
-    past = resuming.find(backend, resume)
     if name not in (None, past.output):
         raise UsageError(f"run {past.run.id} makes a version of '{past.output}', not of '{name}'", hint="leave --name out")
     return past, past.dataset

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -17,10 +18,11 @@ from typing import Any
 
 import click
 
-from registry import settings
+from registry import scratch, settings
 from registry.cli.looking import size_text
 from registry.cli.output import Output, table
 from registry.errors import UsageError
+from registry.scratch import Left
 from registry.server import collecting
 from registry.server.collecting import Garbage, Patience
 from registry.server.home import present_home
@@ -54,7 +56,8 @@ def gc(dry_run: bool, yes: bool, grace: timedelta, abandoned: timedelta, as_json
     """Remove from the home what no version, alias, lineage or time to live keeps.
 
     That is: versions whose time to live is over, unless they hold an alias other than `latest`, are linked to a registry, or
-    are what such a version was made from; uploads that nobody finished; and every stored byte that nothing names any more.
+    are what such a version was made from; uploads that nobody finished; every stored byte that nothing names any more; and
+    what commands that were killed left of work under way.
     """
     output = Output(as_json=as_json)
     if not (dry_run or yes) and (as_json or not sys.stdin.isatty()):
@@ -64,27 +67,31 @@ def gc(dry_run: bool, yes: bool, grace: timedelta, abandoned: timedelta, as_json
         output.notice(f"home {home.path}")
         with output.progress("looking") as advance:
             plan = collecting.find(home.database, home.blobs, patience, advance)
-        if dry_run or plan.nothing:
-            output.result(_data(plan, home.path, removed=False), *_shown(plan, "nothing was removed"))
+            left = scratch.left_behind(scratch.of_home(home.path))
+        if dry_run or (plan.nothing and not left):
+            output.result(_data(plan, left, home.path, removed=False), *_shown(plan, left, "nothing was removed"))
             return
         if not yes:
-            output.result({}, *_shown(plan, ""))
+            output.result({}, *_shown(plan, left, ""))
             click.confirm("Remove this?", abort=True, err=True)
         with output.progress("removing") as advance:
             done = collecting.remove(home.database, home.blobs, plan, patience, advance)
-    output.result(_data(done, home.path, removed=True), *_shown(done, "removed"))
+            scratch.clear(left)
+    output.result(_data(done, left, home.path, removed=True), *_shown(done, left, "removed"))
 
 
-def _data(garbage: Garbage, home: Path, *, removed: bool) -> dict[str, Any]:
-    return {"home": str(home), "removed": removed, **asdict(garbage)}
+def _data(garbage: Garbage, left: Sequence[Left], home: Path, *, removed: bool) -> dict[str, Any]:
+    work = {"left_behind": len(left), "left_behind_size": sum(one.size for one in left)}
+    return {"home": str(home), "removed": removed, **asdict(garbage), **work}
 
 
-def _shown(garbage: Garbage, outcome: str) -> list[Any]:
+def _shown(garbage: Garbage, left: Sequence[Left], outcome: str) -> list[Any]:
     rows = [
         ("versions past their time to live", len(garbage.expired), size_text(sum(gone.size for gone in garbage.expired))),
         ("uploads that nobody finished", len(garbage.abandoned), ""),
         ("stored files that nothing names", garbage.blobs, size_text(garbage.size)),
         ("large files that came in part", garbage.parts, ""),
+        ("folders of commands that were killed", len(left), size_text(sum(one.size for one in left))),
     ]
     names = [f"  {gone.name} (over since {gone.since})" for gone in garbage.expired]
     names += [f"  {gone.name} (silent since {gone.since})" for gone in garbage.abandoned]

@@ -24,7 +24,7 @@ from registry.references import Reference
 _DESCRIPTION = "reg.dataset.json"
 
 
-@click.group()
+@click.group(epilog="Example: reg policy check policy.yaml")
 def policy() -> None:
     """Check a policy, or see what it means."""
 

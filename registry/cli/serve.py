@@ -24,6 +24,7 @@ Look at it, with a link that works once:
 Point any wandb script at it:
   export WANDB_BASE_URL={url}
   export WANDB_API_KEY=$(cat {key})
+  export WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL=1   # rows come each second; of itself the SDK sends them every 15 s
 """
 
 

@@ -14,7 +14,7 @@ from registry.references import Reference
 from registry.verdicts import PAGE, Case
 
 
-@click.group()
+@click.group(epilog="Example: reg verdict show verdict-model:latest")
 def verdict() -> None:
     """Read a verdict, or judge again what it judged."""
 

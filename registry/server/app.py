@@ -129,7 +129,7 @@ async def post_file_stream(request: Request) -> Response:
 
     def answer(body: bytes) -> dict[str, Any]:
         entity, project, run = segments[1:4]
-        content = documents.read_object(body, "the request's body")
+        content = documents.read_envelope(body, "the request's body")
         with refusals.sent_again():
             return streams.receive(
                 home.database, user=user, entity=entity, project=project, run=run, body=content, writer=writer

@@ -29,6 +29,7 @@ from graphql import (
     Undefined,
     get_nullable_type,
     is_leaf_type,
+    is_list_type,
     is_nullable_type,
     parse,
 )
@@ -157,11 +158,14 @@ class Remembered:
 
 @dataclass(frozen=True, kw_only=True)
 class _Plain:
-    """How to read a field that holds a scalar or an enum value."""
+    """How to read a field without arguments; `write` turns a scalar or an enum value into JSON, and is None for the others."""
 
-    kind: Any
+    type: Any
     nullable: bool
-    read: Callable[[Any], Any]
+    list: bool
+    info: Any
+    read: Callable[[Any, Any], Any]
+    write: Callable[[Any], Any] | None
 
 
 class BoundedExecutor(Executor[Any]):
@@ -182,52 +186,89 @@ class BoundedExecutor(Executor[Any]):
         self._answered: dict[tuple[int, int], tuple[Any, Any, Any, int, int]] = {}
 
     def collect_and_execute_subfields(self, return_type: Any, fields: Any, path: Any, result: Any, *more: Any) -> Any:
-        key = (id(fields), id(result))
-        known = self._answered.get(key)
+        known = self._known(fields, result)
         if known is not None:
-            self._count(objects=known[3], text=known[4])
-            return known[2]
+            return known
         objects, text = self._objects, self._text
         self._count(objects=1, text=0)
         answer = super().collect_and_execute_subfields(return_type, fields, path, result, *more)
         if is_dataclass(result) and self.operation.operation is OperationType.QUERY:
-            self._answered[key] = (fields, result, answer, self._objects - objects, self._text - text)
+            self._answered[id(fields), id(result)] = (fields, result, answer, self._objects - objects, self._text - text)
         return answer
 
+    def _known(self, fields: Any, result: Any) -> Any:
+        """What was answered to the same question about the same thing."""
+        known = self._answered.get((id(fields), id(result)))
+        if known is None:
+            return None
+        self._count(objects=known[3], text=known[4])
+        return known[2]
+
     def execute_fields(self, parent_type: Any, source: Any, path: Any, fields: Any, position: Any) -> Any:
-        """Fields with a plain value, which are most, are read at once; the others, and what goes wrong, go the long way."""
+        """Fields without arguments, which are most, are read at once; the others, and what goes wrong, go the long way."""
         if self.operation.operation is not OperationType.QUERY or position is not None:
             return super().execute_fields(parent_type, source, path, fields, position)
         if id(fields) not in self._plans:
             self._plans[id(fields)] = fields, [(name, some, self._plain(parent_type, some)) for name, some in fields.items()]
         answer: dict[str, Any] = {}
+        text = 0
         for name, some, plain in self._plans[id(fields)][1]:
-            try:
-                value = None if plain is None else plain.read(source)
-                if plain is not None and (value is not None or plain.nullable):
-                    answer[name] = None if value is None else self.complete_leaf_value(plain.kind, value)
-                    continue
-            except Exception:  # told by the long way, with its place in the document
-                _log.debug("reading '%s' failed", name, exc_info=True)
-            value = self.execute_field(parent_type, source, some, Path(path, name, parent_type.name), position)
-            if value is not Undefined:
+            value = Undefined if plain is None else self._read(plain, source, name)
+            if plain is None or value is Undefined:
+                value = self.execute_field(parent_type, source, some, Path(path, name, parent_type.name), position)
+                if value is not Undefined:
+                    answer[name] = value
+            elif value is None or plain.write is not None:
                 answer[name] = value
+                text += len(value) if type(value) is str else 0
+            else:
+                answer[name] = self._about(plain, some, Path(path, name, parent_type.name), value)
+        self._count(objects=0, text=text)
         return answer
 
+    def _read(self, plain: _Plain, source: Any, name: str) -> Any:
+        """The value of a field, as JSON where it is plain; Undefined for what only the long way can tell."""
+        try:
+            value = plain.read(source, plain.info)
+            if value is None:
+                return None if plain.nullable else Undefined
+            if plain.write is None:
+                return Undefined if isinstance(value, Exception) else value
+            written = plain.write(value)
+        except Exception:  # told by the long way, with its place in the document
+            _log.debug("reading '%s' failed", name, exc_info=True)
+            return Undefined
+        return Undefined if written is None else written
+
+    def _about(self, plain: _Plain, fields: Any, path: Path, value: Any) -> Any:
+        """What is asked of an object or of a list of them."""
+        if plain.list and not value and isinstance(value, list | tuple):
+            return []
+        known = self._known(fields, value)
+        if known is not None:
+            return known
+        try:
+            return self.complete_value(plain.type, fields, plain.info, path, value, None)
+        except Exception as error:
+            self.handle_field_error(error, plain.type, fields, path)
+            return None
+
     def _plain(self, parent_type: Any, some: Any) -> _Plain | None:
-        """How to read a field without arguments and without fields of its own."""
+        """How to read a field without arguments."""
         node = some[0].node
         definition = self.schema.get_field(parent_type, node.name.value)
-        if definition is None or definition.args or node.arguments or not is_leaf_type(get_nullable_type(definition.type)):
+        if definition is None or definition.args or node.arguments:
             return None
+        kind = get_nullable_type(definition.type)
         # The place is the only part of it that differs from object to object, and no resolver asks for it.
         nowhere = Path(None, node.name.value, parent_type.name)
-        info = self.build_resolve_info(definition, [field.node for field in some], parent_type, nowhere)
-        resolve = definition.resolve or self.field_resolver
         return _Plain(
-            kind=get_nullable_type(definition.type),
+            type=definition.type,
             nullable=is_nullable_type(definition.type),
-            read=lambda source: resolve(source, info),
+            list=is_list_type(kind),
+            info=self.build_resolve_info(definition, [field.node for field in some], parent_type, nowhere),
+            read=definition.resolve or self.field_resolver,
+            write=kind.coerce_output_value if is_leaf_type(kind) else None,
         )
 
     # Static there and called on the executor itself, so that an instance may stand in.

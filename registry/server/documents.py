@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache, partial
 from typing import Any
 
 import yaml
@@ -50,6 +53,41 @@ def read_object(text: str | bytes, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadData(f"{what} is a JSON {type(value).__name__}, not an object")
     return value
+
+
+def read_envelope(raw: bytes, what: str) -> dict[str, Any]:
+    """A JSON object that is hardly more than the wrapping of texts; whoever opens it looks at what is inside.
+
+    Raises:
+        BadData: not a JSON object, or beyond the bounds of `read`.
+    """
+    if raw.count(b"[") + raw.count(b"{") <= limits.JSON_CONTAINERS:
+        with suppress(ValueError):
+            value = _quick()(raw)
+            if isinstance(value, dict):
+                return value
+    return read_object(raw, what)
+
+
+def read_rows(texts: Sequence[str]) -> list[dict[str, Any] | None]:
+    """The JSON object of each text; None for one that is not an object, or is beyond the bounds of `read`."""
+    rows: list[dict[str, Any] | None] = []
+    quick = _quick()
+    for text in texts:
+        # Brackets inside strings can only make the count too large.
+        if text.count("{") + text.count("[") <= limits.JSON_DEPTH:
+            try:
+                value = quick(text)
+            except (ValueError, TypeError):
+                pass
+            else:
+                rows.append(value if type(value) is dict else None)
+                continue
+        try:
+            rows.append(read_object(text, "the line"))
+        except BadData:
+            rows.append(None)
+    return rows
 
 
 def read_yaml(text: str, what: str, *, largest: int) -> Any:
@@ -112,6 +150,18 @@ def whole(value: Any) -> Any:
 
 def whole_text(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+@cache
+def _quick() -> Callable[[str | bytes], Any]:
+    """Reads what Python's parser reads, in a quarter of its time; half a surrogate pair or 200 levels are refused.
+
+    It raises ValueError or TypeError for what is not JSON, or not for this parser.
+    """
+    # Loading takes 16 ms, and nothing but a history has a text for each of 200,000 rows.
+    from pydantic_core import from_json
+
+    return partial(from_json, cache_strings="keys")
 
 
 def _decoded(raw: bytes) -> str:

@@ -19,7 +19,7 @@ from registry.server import transfers
 from registry.server.blobs import Blobs
 from registry.server.context import Context
 from registry.server.home import Home
-from registry.server.store import history, history_exports
+from registry.server.store import history_exports, history_keys
 from registry.server.store.history_exports import Part
 
 _TYPE = "application/vnd.apache.parquet"
@@ -72,7 +72,7 @@ def parquet(rows: Sequence[str]) -> bytes:
         if all(type(item) is int and -(1 << 63) <= item < 1 << 63 for item in items):
             return pyarrow.array(items, pyarrow.int64())
         if type(items[0]) in (int, float):
-            return pyarrow.array([history.as_float(item) for item in items], pyarrow.float64())
+            return pyarrow.array([history_keys.as_float(item) for item in items], pyarrow.float64())
         return pyarrow.array(items)
 
     file = io.BytesIO()

@@ -35,7 +35,7 @@ from graphql import (
 )
 
 from registry.errors import BadData
-from registry.server import asking, limits, refusals
+from registry.server import asking, attributes, limits, refusals
 from registry.server.asking import BoundedExecutor, TooMuch
 from registry.server.blobs import Blobs
 from registry.server.context import Context, User
@@ -104,7 +104,7 @@ def schema() -> GraphQLSchema:
     """The executable schema; loading fails when a file or binding is wrong, so a test that calls this covers them all."""
     definitions = load_schema_from_path(str(Path(__file__).parent / "schema"))
     bindables = [bindable for noun in _NOUNS for bindable in noun.bindables]
-    return guard(make_executable_schema(definitions, *_SCALARS, *bindables, convert_names_case=True))
+    return guard(attributes.bind(make_executable_schema(definitions, *_SCALARS, *bindables, convert_names_case=True)))
 
 
 def _check(query: str) -> DocumentNode | tuple[GraphQLError, ...]:
@@ -172,7 +172,7 @@ def run(
         return _errors(400, (error,))
     except TooMuch as error:
         return _refusal(400, error.message)
-    return Answer(status=200, body={"data": _finite(result.data)})
+    return Answer(status=200, body={"data": result.data})
 
 
 def _known_variables(operation: OperationDefinitionNode, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,4 +221,8 @@ def _finite(value: Any) -> Any:
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+    encoder = json.JSONEncoder(allow_nan=False, check_circular=False, separators=(",", ":"))
+    try:
+        return encoder.encode(body).encode()
+    except ValueError:
+        return encoder.encode(_finite(body)).encode()

@@ -13,8 +13,8 @@ import math
 import random
 import threading
 import warnings
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -56,6 +56,26 @@ class Hyperband:
     brackets: tuple[int, ...]
     eta: float
     strict: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """The losses that a run logged, as early termination sees them: how many, the best, and the one at each bracket."""
+
+    logged: int = 0
+    best: float | None = None
+    reached: Mapping[int, float] = field(default_factory=dict)
+
+    def continued(self, losses: Iterable[float], brackets: Collection[int]) -> Curve:
+        """The curve after more losses, in order."""
+        wanted = frozenset(brackets)
+        logged, best, reached = self.logged, self.best, dict(self.reached)
+        for loss in losses:
+            logged += 1
+            best = loss if best is None else min(best, loss)
+            if logged in wanted:
+                reached[logged] = loss
+        return Curve(logged=logged, best=best, reached=reached)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,27 +238,26 @@ def point_of(search: Search, values: Mapping[Path, Any]) -> int | None:
     return point
 
 
-def to_stop(hyperband: Hyperband, losses: Mapping[str, Sequence[float]], running: Set[str]) -> set[str]:
+def to_stop(hyperband: Hyperband, curves: Mapping[str, Curve], running: Set[str]) -> set[str]:
     """The running runs that are too bad at a bracket they reached, compared with all that reached it.
 
     W&B's own package looks at the last bracket that a run reached. Here each counts: a quick run is past several before anybody
     looks, and alone at the last.
 
     Args:
-        losses: what each run logged, in order, lower is better.
+        curves: what each run logged, lower is better.
     """
-    reached = max((len(logged) for logged in losses.values()), default=0)
     thresholds = {}
     for bracket in hyperband.brackets:
-        if bracket <= reached:
-            there = sorted(logged[bracket - 1] for logged in losses.values() if len(logged) >= bracket)
+        there = sorted(curve.reached[bracket] for curve in curves.values() if bracket in curve.reached)
+        if there:
             thresholds[bracket] = there[int(len(there) / hyperband.eta)]
     stopped = set()
-    for name in running & losses.keys():
-        mine = losses[name]
-        best = min(mine, default=0.0)
+    for name in running & curves.keys():
+        mine = curves[name]
         for bracket, threshold in thresholds.items():
-            if bracket <= len(mine) and (mine[bracket - 1] if hyperband.strict else best) > threshold:
+            loss = mine.reached.get(bracket)
+            if loss is not None and (loss if hyperband.strict or mine.best is None else mine.best) > threshold:
                 stopped.add(name)
     return stopped
 

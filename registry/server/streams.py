@@ -47,6 +47,7 @@ def receive(
     if not isinstance(files, dict):
         raise BadData(f"the files of a file stream are an object, not a {type(files).__name__}")
     chunks = {name: _chunk(name, chunk) for name, chunk in files.items() if name in streams.NAMES}
+    said = streams.read(chunks)
     exitcode = body.get("exitcode")
     with database.writing() as connection:
         found = runs.the_run(connection, entity, project, run)
@@ -58,7 +59,7 @@ def receive(
             preempting=bool(body.get("preempting")),
             data=bool(chunks),
         )
-        changes |= streams.keep(connection, found, chunks, writer)
+        changes |= streams.keep(connection, found, said, writer)
         changed = runs.change(connection, found.id, changes)
         if body.get("complete"):
             history_exports.extend(connection, changed)
@@ -70,13 +71,14 @@ def _chunk(name: str, chunk: Any) -> tuple[int, list[str]]:
     if isinstance(chunk, dict):
         offset, content = chunk.get("offset", 0), chunk.get("content", [])
         if type(offset) is int and 0 <= offset <= _LARGEST_OFFSET and isinstance(content, list):
-            return offset, [_storable(name, line) for line in content]
+            return offset, _storable(name, content)
     raise BadData(f"the chunk of '{name[:80]}' is not {{offset: a line number, content: a list of lines}}")
 
 
-def _storable(name: str, line: Any) -> str:
-    if not isinstance(line, str):
-        raise BadData(f"a line of '{name[:80]}' is a JSON {type(line).__name__}, not a text")
-    if len(line) > limits.LINE:
-        raise BadData(f"a line of '{name[:80]}' has {len(line):,} characters, this server takes {limits.LINE:,}")
-    return line
+def _storable(name: str, content: list[Any]) -> list[str]:
+    for kind in set(map(type, content)) - {str}:
+        raise BadData(f"a line of '{name[:80]}' is a JSON {kind.__name__}, not a text")
+    longest = max(map(len, content), default=0)
+    if longest > limits.LINE:
+        raise BadData(f"a line of '{name[:80]}' has {longest:,} characters, this server takes {limits.LINE:,}")
+    return content

@@ -11,18 +11,20 @@ import pytest
 from registry.cli import TABLE, group, run
 
 
-def commands(at: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+def everything(at: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """The groups and commands below one, by the words that lead there."""
+    if path:
+        yield " ".join(path), at
     if isinstance(at, click.Group):
         context = click.Context(at)
         for name in at.list_commands(context):
             found = at.get_command(context, name)
             assert found is not None
-            yield from commands(found, (*path, name))
-    else:
-        yield " ".join(path), at
+            yield from everything(found, (*path, name))
 
 
-ALL = dict(commands(group))
+EVERYTHING = dict(everything(group))
+ALL = {name: found for name, found in EVERYTHING.items() if not isinstance(found, click.Group)}
 
 
 def test_the_commands_of_the_design_are_there() -> None:
@@ -54,9 +56,9 @@ def test_the_commands_of_the_design_are_there() -> None:
     assert wanted <= set(ALL)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", EVERYTHING)
 def test_a_command_says_what_it_does_and_shows_an_example(name: str) -> None:
-    command = ALL[name]
+    command = EVERYTHING[name]
     assert command.help, name
     assert command.epilog, name
     assert "Example" in command.epilog
@@ -69,13 +71,18 @@ def test_every_option_says_what_it_is_for(name: str) -> None:
     assert silent == []
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", EVERYTHING)
 def test_every_example_is_a_command_line_that_parses(name: str) -> None:
-    for example in (ALL[name].epilog or "").split(":", 1)[1].split("·"):
+    for example in (EVERYTHING[name].epilog or "").split(":", 1)[1].split("·"):
         line = example.split("&&")[-1].split("#")[0].split(" > ")[0].strip()
-        words = shlex.split(line.removeprefix("reg "))
-        words = words[len(name.split()) :]
-        ALL[name].make_context(name, words, resilient_parsing=False)
+        words = shlex.split(line.removeprefix("reg "))[len(name.split()) :]
+        command, context = EVERYTHING[name], click.Context(EVERYTHING[name])
+        while isinstance(command, click.Group):
+            found, inner, words = command.resolve_command(context, words)
+            assert found is not None
+            assert inner is not None
+            command = inner
+        command.make_context(name, words, resilient_parsing=False)
 
 
 def test_a_command_that_needs_an_optional_package_names_it(

@@ -1,15 +1,22 @@
-"""A checkpoint comes back as it was, runs nobody's code, and a damaged one is refused by name."""
+"""A checkpoint comes back as it was, runs nobody's code, a damaged one is refused by name, and pruned ones free their room."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from pipelines import checkpoints
+from pipelines import checkpoints, resuming
+from pipelines.job import open_job
+from registry.backend import Backend
 from registry.errors import BadData
+from registry.references import parse
 
 STATE: dict[str, Any] = {
     "epoch": 3,
@@ -77,3 +84,32 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, name: str, content: byt
     (tmp_path / "c" / name).write_bytes(content)
     with pytest.raises(BadData, match=str(tmp_path / "c")):
         checkpoints.read(tmp_path / "c")
+
+
+def test_checkpoints_that_were_pruned_give_their_room_back(backend: Backend, tmp_path: Path) -> None:
+    home = backend.settings.home
+    with open_job(backend, job_type="train") as job:
+        for epoch in range(1, 5):
+            folder = tmp_path / str(epoch)
+            folder.mkdir()
+            (folder / "state.safetensors").write_bytes(os.urandom(1 << 20))
+            facts = {"epoch": epoch, "step": epoch, "best": {"epoch": 1, "metrics": {}}}
+            resuming.keep(job, backend, folder, facts, better=epoch == 1, newest=1)
+    before = stored(home)
+    collected = run_gc(home)
+    assert before - stored(home) >= 2 << 20, "of four, the newest and the best are kept"
+    assert collected["size"] >= 2 << 20
+    kept = backend.versions(parse(f"checkpoint-{job.id}"))
+    assert [(one.index, len(backend.read_file(one, "state.safetensors"))) for one in kept] == [(3, 1 << 20), (0, 1 << 20)]
+
+
+def stored(home: Path) -> int:
+    """What a home's blob folder takes, bytes."""
+    return sum(path.stat().st_size for path in (home / "blobs").rglob("*") if path.is_file())
+
+
+def run_gc(home: Path) -> dict[str, Any]:
+    words = [sys.executable, "-m", "registry", "gc", "--yes", "--grace", "0s", "--json"]
+    done = subprocess.run(words, env={**os.environ, "REG_HOME": str(home)}, capture_output=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

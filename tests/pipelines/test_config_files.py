@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from pipelines.config import explain, resolve, restore
-from pipelines.config_files import Given
 from registry.errors import BadSettings
 
 IMAGES = "image-classification"
@@ -110,11 +109,6 @@ def test_a_mistake_names_its_place_and_the_way_out(
 def test_a_mode_without_a_file_is_refused() -> None:
     with pytest.raises(BadSettings, match="--mode quick names a mode of a configuration file, and there is none"):
         resolve(task=IMAGES, mode="quick")
-
-
-def test_imposed_values_win_over_file_and_assignments(file: Path) -> None:
-    config = resolve(task=IMAGES, file=file, assignments=["lr=1"], imposed={"lr": Given(2.0, "sweep")})
-    assert config.lr == 2.0
 
 
 def test_a_configuration_comes_back_from_what_a_run_keeps_of_it(file: Path) -> None:

@@ -57,24 +57,24 @@ def test_what_was_printed_is_read_line_by_line(tmp_path: Path, printed: str, see
     assert "".join(lines) == seen if "\n" not in seen else "\n".join(lines) == seen
 
 
-def test_a_signal_is_passed_on_and_the_program_decides(tmp_path: Path) -> None:
-    code = (
-        "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(9)); print('ready', flush=True); signal.pause()"
-    )
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_is_passed_on_and_the_program_decides(tmp_path: Path, number: signal.Signals) -> None:
+    code = f"import signal, sys; signal.signal({number:d}, lambda *_: sys.exit(9)); print('ready', flush=True); signal.pause()"
     ready = threading.Event()
 
     class Lines(list[str]):
         def append(self, text: str) -> None:
             ready.set()
 
-    killer = threading.Thread(target=lambda: (ready.wait(60), os.kill(os.getpid(), signal.SIGTERM)))
+    killer = threading.Thread(target=lambda: (ready.wait(60), os.kill(os.getpid(), number)))
+    before = signal.getsignal(number)
     killer.start()
     try:
         assert ran(tmp_path, code, Lines())[0] == 9
     finally:
         ready.set()
         killer.join()
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(number) is before
 
 
 def test_a_program_that_cannot_start_is_said(tmp_path: Path) -> None:

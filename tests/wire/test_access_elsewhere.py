@@ -64,6 +64,34 @@ def test_who_belongs_to_the_team_sees_all_but_a_run_of_somebody_elses(crew: Crew
     assert [edge["node"]["name"] for edge in seen["usedBy"]["edges"]] == ["r"]
 
 
+_TAKEN = """query Q($first: Int, $after: String) { project(name: "secret", entityName: "crew") { run(name: "mixed") {
+    inputArtifacts(first: $first, after: $after) { totalCount pageInfo { hasNextPage } edges { node { id } } } } } }"""
+_TOTALS = """query Q($id: ID!) { artifact(id: $id) { usedBy { totalCount edges { node { name } } }
+    artifactMemberships { totalCount edges { node { versionIndex } } } } }"""
+
+
+def test_pages_are_full_and_totals_count_what_may_be_seen(crew: Crew) -> None:
+    hidden = [crew.upload("own", {"file": bytes([number])}, entity="colleague") for number in range(2)]
+    crew.run("mixed")
+    seen = [crew.ids["artifact"], crew.ids["newer"]]
+    for artifact in (hidden[0], seen[0], hidden[1], seen[1]):
+        crew.ask(_USE, input={"artifactID": artifact, "entityName": TEAM, "projectName": PROJECT, "runName": "mixed"})
+    pages = [_data(crew, "mate", _TAKEN, first=1, after=after)["project"]["run"]["inputArtifacts"] for after in (None, "1")]
+    assert [[edge["node"]["id"] for edge in page["edges"]] for page in pages] == [[one] for one in seen]
+    assert [(page["totalCount"], page["pageInfo"]["hasNextPage"]) for page in pages] == [(2, True), (2, False)]
+    whole = crew.ask(_TAKEN)["project"]["run"]["inputArtifacts"]
+    assert (whole["totalCount"], len(whole["edges"])) == (4, 4)
+
+
+@pytest.mark.parametrize(("who", "counts"), [("colleague", (1, 1)), ("mate", (2, 2))])
+def test_a_list_that_is_not_paged_counts_what_it_shows(crew: Crew, who: str, counts: tuple[int, int]) -> None:
+    crew.run("mixed")
+    crew.ask(_USE, input={"artifactID": crew.ids["artifact"], "entityName": TEAM, "projectName": PROJECT, "runName": "mixed"})
+    shown = _data(crew, who, _TOTALS, id=crew.ids["artifact"])["artifact"]
+    found = [(shown[name]["totalCount"], len(shown[name]["edges"])) for name in ("usedBy", "artifactMemberships")]
+    assert found == [(count, count) for count in counts]
+
+
 @pytest.mark.parametrize("who", ["stranger", "nobody"])
 @pytest.mark.parametrize(("query", "nothing"), [
     ('{ models(entityName: "crew") { edges { node { name } } } }', {"models": {"edges": []}}),

@@ -82,8 +82,20 @@ def test_every_version_is_told_with_what_is_its_own(homes: dict[str, Home]) -> N
     assert held[0] == ["c70", "commit-70", "latest", "latest", "production"]
 
 
+@pytest.mark.parametrize("size", [1, 7, 35, 70, 100])
+def test_pages_follow_each_other_without_gap_from_either_end(homes: dict[str, Home], size: int) -> None:
+    found: list[int] = []
+    with homes["many"].database.reading() as connection:
+        for start in range(0, 140, size):
+            page = artifacts.listing(connection, 1, after=str(start), first=size)
+            assert page.total_count == 70
+            found += [version.membership.version_index for version in page.items]
+    assert found == list(reversed(range(70)))
+
+
+@pytest.mark.parametrize("after", [None, "60"], ids=["early", "late"])
 @pytest.mark.parametrize("filters", [None, '{"state": "COMMITTED"}'], ids=["all", "as the client asks"])
-def test_a_page_is_found_by_an_index_that_has_its_order(homes: dict[str, Home], filters: str | None) -> None:
+def test_a_page_is_found_by_an_index_that_has_its_order(homes: dict[str, Home], filters: str | None, after: str | None) -> None:
     asked: list[tuple[str, Any]] = []
 
     def note(*said: Any) -> None:
@@ -91,7 +103,7 @@ def test_a_page_is_found_by_an_index_that_has_its_order(homes: dict[str, Home], 
 
     with homes["many"].database.reading() as connection:
         event.listen(connection, "before_cursor_execute", note)
-        artifacts.listing(connection, 1, filters=filters, first=10)
+        artifacts.listing(connection, 1, filters=filters, after=after, first=10)
         event.remove(connection, "before_cursor_execute", note)
         paging = [said for said in asked if "LIMIT" in said[0]]
         plans = [[row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", said)] for sql, said in paging]

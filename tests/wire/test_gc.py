@@ -6,6 +6,8 @@ import json
 import random
 import secrets
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -374,6 +376,22 @@ def test_without_yes_and_without_anybody_to_ask_nothing_is_removed(
         "Hint: reg gc --dry-run",
     ]
     assert stored(own, garbage)
+
+
+def test_what_a_killed_command_left_in_the_home_goes_too(
+    own: Server, garbage: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own.home / "downloads" / "md5").mkdir(parents=True, exist_ok=True)
+    for place in (own.home, own.home / "downloads" / "md5"):
+        code = f"""import os, pathlib, registry.scratch as s
+with s.scratch(pathlib.Path({str(place)!r}), "incoming") as folder:
+    (folder / "half").write_bytes(bytes(1000))
+    os.kill(os.getpid(), 9)"""
+        assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    assert run(["gc", "--yes", "--grace", "0s", "--json"]) == 0
+    shown = said(capsys)
+    assert (shown["left_behind"], shown["left_behind_size"]) == (2, 2000)
+    assert list(own.home.rglob("incoming-*")) == []
 
 
 def test_a_home_that_is_not_there_is_not_made(

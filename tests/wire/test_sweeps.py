@@ -92,8 +92,9 @@ class Sweep:
         database = Database(self.server.home / "reg.db")
         with database.writing() as connection:
             connection.execute(update(agents).where(agents.c.id == number).values(heartbeat_at="2020-01-01T00:00:00.000000Z"))
-            alive = (runs.c.sweep == self.name) & (runs.c.state == "running")
-            connection.execute(update(runs).where(alive).values(state="crashed"))
+            for alive, lost in (("running", "crashed"), ("preempting", "preempted")):
+                here = (runs.c.sweep == self.name) & (runs.c.state == alive)
+                connection.execute(update(runs).where(here).values(state=lost))
         database.close()
 
 
@@ -411,6 +412,56 @@ def test_a_preempted_run_is_resumed_by_the_next_agent(server: Server, project: s
     assert sweep.given(first)[0] != run
 
 
+def test_a_run_that_may_be_interrupted_is_itself_taken_over_from_an_agent_that_vanished(server: Server, project: str) -> None:
+    sweep = created(server, project, GRID)
+    first, second = sweep.agent(), sweep.agent()
+    run, x = sweep.given(first)
+    sweep.begin(run)
+    sweep.log(run, 1.0, preempting=True)
+    sweep.beat(first, run)
+    sweep.vanish(first)
+    (command,) = sweep.beat(second)
+    assert (command["type"], command["run_id"], command["args"]) == ("resume", run, {"x": {"value": x}})
+    sweep.begin(run)
+    sweep.log(run, 1.0, 0.5, complete=True, exitcode=0)
+    assert [(run["name"], run["state"]) for run in sweep.show()["runs"]] == [(run, "finished")]
+    assert [agent["state"] for agent in sweep.show()["agents"]] == ["CRASHED", "RUNNING"]
+
+
+def test_a_silent_run_is_not_given_to_a_second_agent_while_the_first_still_has_it(server: Server, project: str) -> None:
+    sweep = created(server, project, GRID)
+    first, second = sweep.agent(), sweep.agent()
+    run, _ = sweep.given(first)
+    sweep.begin(run)
+    sweep.log(run, 1.0, preempting=True)
+    sweep.vanish(first)
+    sweep.beat(first, run)
+    assert sweep.given(second)[0] != run
+
+
+def test_a_process_that_ends_without_a_word_and_could_go_on_is_given_out_at_once(server: Server, project: str) -> None:
+    sweep = created(server, project, GRID)
+    agent = sweep.agent()
+    run, _ = sweep.given(agent)
+    sweep.begin(run)
+    sweep.log(run, 1.0, preempting=True)
+    sweep.beat(agent, run)
+    (command,) = sweep.beat(agent)
+    assert (command["type"], command["run_id"]) == ("resume", run)
+
+
+def test_what_a_run_announced_stands_when_it_says_more_of_itself(server: Server, project: str) -> None:
+    sweep = created(server, project, GRID)
+    run, _ = sweep.given(sweep.agent())
+    sweep.begin(run)
+    sweep.log(run, 1.0, preempting=True)
+    query = 'query ($p: String!, $r: String!) { project(name: $p, entityName: "local") { run(name: $r) { id } } }'
+    found: Any = server.ask(query, p=project, r=run)
+    more = "mutation ($input: UpsertBucketInput!) { upsertBucket(input: $input) { bucket { id } } }"
+    server.ask(more, input={"id": found["project"]["run"]["id"], "host": "here", "tags": ["said later"]})
+    assert [run["state"] for run in sweep.show()["runs"]] == ["preempting"]
+
+
 def test_hyperband_stops_what_is_worse_at_its_bracket_and_keeps_saying_so(server: Server, project: str) -> None:
     early = {"type": "hyperband", "min_iter": 2, "eta": 2}
     sweep = created(server, project, {**GRID, "early_terminate": early})
@@ -452,6 +503,36 @@ def test_prior_runs_count_for_the_search(server: Server, project: str) -> None:
     server.ask(query, input={"name": "before", "modelName": project, "entityName": "local", "config": config})
     sweep = created(server, project, GRID, priorRunsFilters=json.dumps({"$or": [{"name": "before"}]}))
     assert (sweep.given(sweep.agent())[1], sweep.show()["runs"][0]["name"]) == (2, "before")
+
+
+PRIOR = """query Sweep($project: String, $entity: String, $name: String!) { project(name: $project, entityName: $entity) {
+    sweep(sweepName: $name) { id name state runCountExpected bestLoss config priorRuns { edges { node { id name } } } } } }"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="bayes searches with optuna")
+@pytest.mark.filterwarnings("ignore:Read the `app_url` setting:DeprecationWarning")  # the client of itself
+def test_runs_of_before_that_the_client_names_teach_the_search(server: Server, project: str, sdk: Path) -> None:
+    names = []
+    for number in range(9):
+        with wandb.init(project=project[:60], config={"x": number / 8}, dir=sdk) as run:
+            run.log({"loss": (number / 8 - 0.75) ** 2})
+            names.append(run.id)
+    bayes = {**RANDOM, "method": "bayes"}
+    name = wandb.sweep(bayes, project=project[:60], entity="local", prior_runs=names[1:])
+    answer: Any = server.ask(PRIOR, project=project[:60], entity="local", name=name)
+    shown = answer["project"]["sweep"]
+    assert [edge["node"]["name"] for edge in shown["priorRuns"]["edges"]] == names[1:]
+    assert (shown["runCountExpected"], shown["bestLoss"]) == (None, 0)
+    sweep = Sweep(server=server, project=project[:60], id=shown["id"], name=name)
+    agent = sweep.agent()
+    tried = []
+    for _ in range(3):
+        given, x = sweep.given(agent)
+        sweep.end(given, (x - 0.75) ** 2)
+        tried.append(x)
+    assert [x for x in tried if abs(x - 0.75) > 0.2] == []
+    answer = server.ask(PRIOR, project=project[:60], entity="local", name=name)
+    assert len(answer["project"]["sweep"]["priorRuns"]["edges"]) == 8, "a trial is no run of before"
 
 
 def test_a_local_scheduler_decides_for_its_agents(server: Server, project: str) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import httpx
 import pytest
+import wandb
 
+from registry.server import signing
 from registry.server.signing import Signer
 from tests.wire.conftest import Server
 from tests.wire.drafts import base64_md5
@@ -89,3 +92,22 @@ def test_logged_content_tells_nobody_its_address_and_acts_for_nobody(server: Ser
     headers = httpx.get(server.url + signer.sign("GET", f"/blobs/{md5}/x.html"), trust_env=False).headers
     assert (headers["referrer-policy"], headers["x-content-type-options"]) == ("no-referrer", "nosniff")
     assert headers["content-security-policy"].startswith("sandbox")
+
+
+def test_a_download_whose_link_has_expired_is_given_another_by_itself(
+    server: Server, project: str, sdk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with wandb.init(project=project, dir=sdk) as run:
+        made = wandb.Artifact("late", type="dataset")
+        with made.new_file("item") as file:
+            file.write("late, and whole")
+        run.log_artifact(made).wait()
+    artifact = wandb.Api().artifact(f"local/{project}/late:v0")
+    entry = artifact.get_entry("item")
+    monkeypatch.setattr(signing, "DOWNLOAD_SECONDS", -1)
+    signer = Signer((server.home / "secret").read_text().encode())
+    md5 = base64.b64decode(entry.digest).hex()
+    late = server.url + signer.sign("GET", f"/blobs/{md5}/item")
+    assert httpx.get(late, trust_env=False).status_code == 403
+    entry._download_url = late
+    assert Path(entry.download(root=str(sdk / "here"), skip_cache=True)).read_text() == "late, and whole"

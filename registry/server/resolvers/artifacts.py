@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Sequence
 from typing import Any
 
 from ariadne import InterfaceType, ObjectType, QueryType, SchemaBindable, UnionType
 
 from registry.errors import NotFound
-from registry.server import ids, transfers
+from registry.server import guards, ids, transfers
 from registry.server.context import Context
 from registry.server.resolvers import Info, artifact_edits, uploads
-from registry.server.store import artifacts, collections, lineage, manifests, memberships, people, runs
+from registry.server.store import access, artifacts, collections, lineage, manifests, memberships, people, runs
 from registry.server.store.artifacts import Artifact, Version
 from registry.server.store.collections import ArtifactType, Collection, Tag
 from registry.server.store.manifests import Entry
@@ -217,16 +218,14 @@ def used_by(parent: Artifact, info: Info) -> dict[str, Any]:
     context = info.context
     users = lineage.users_of(context.connection, parent.id)
     found = runs.by_ids(context.connection, users)
-    edges = [{"node": found[number]} for number in users]
-    return {"edges": edges, "page_info": {"end_cursor": None, "has_next_page": False}, "total_count": len(edges)}
+    return _whole(context, [found[number] for number in users])
 
 
 @artifact.field("artifactMemberships")
 def artifact_memberships(parent: Artifact, info: Info) -> dict[str, Any]:
     context = info.context
     found = artifacts.versions(context.connection, memberships.of_artifact(context.connection, parent.id))
-    edges = [{"node": version} for version in found]
-    return {"edges": edges, "page_info": {"end_cursor": None, "has_next_page": False}, "total_count": len(edges)}
+    return _whole(context, found)
 
 
 @artifact.field("filesByManifestEntries")
@@ -274,13 +273,15 @@ def tag_id(parent: Tag, info: Info) -> str:
 @run.field("outputArtifacts")
 def output_artifacts(parent: Run, info: Info, after: str | None = None, first: int | None = None) -> Page[Artifact]:
     context = info.context
-    return _loaded(context, lineage.logged_by_run(context.connection, parent.id, after=after, first=first))
+    seen = access.visible(context.access)
+    return _loaded(context, lineage.logged_by_run(context.connection, parent.id, visible=seen, after=after, first=first))
 
 
 @run.field("inputArtifacts")
 def input_artifacts(parent: Run, info: Info, after: str | None = None, first: int | None = None) -> Page[Artifact]:
     context = info.context
-    return _loaded(context, lineage.used_by_run(context.connection, parent.id, after=after, first=first))
+    seen = access.visible(context.access)
+    return _loaded(context, lineage.used_by_run(context.connection, parent.id, visible=seen, after=after, first=first))
 
 
 artifact.set_alias("artifactSequence", "sequence")
@@ -310,6 +311,12 @@ bindables: list[SchemaBindable] = [
 
 def _alias(alias: Alias, where: Collection) -> dict[str, Any]:
     return {"id": ids.encode("ArtifactAlias", alias.id), "alias": alias.alias, "artifact_collection": where}
+
+
+def _whole(context: Context, found: Sequence[Any]) -> dict[str, Any]:
+    """A list that is never paged: what the user may see of it, and as many."""
+    edges = [{"node": one} for one in found if guards.sees(context, one)]
+    return {"edges": edges, "page_info": {"end_cursor": None, "has_next_page": False}, "total_count": len(edges)}
 
 
 def _loaded(context: Context, numbers: Page[int]) -> Page[Artifact]:

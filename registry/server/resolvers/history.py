@@ -11,7 +11,7 @@ from registry.errors import BadData
 from registry.server import documents, exports, limits
 from registry.server.context import Context
 from registry.server.resolvers import Info
-from registry.server.store import history, history_exports
+from registry.server.store import history, history_exports, history_keys
 from registry.server.store.runs import Run
 
 _DEFAULT_SAMPLES = 500
@@ -37,10 +37,10 @@ def events_tail(parent: Run, info: Info) -> str:
 
 
 @run.field("historyKeys")
-def history_keys(parent: Run, info: Info) -> dict[str, Any]:
+def run_history_keys(parent: Run, info: Info) -> dict[str, Any]:
     context = info.context
     keys: dict[str, Any] = {}
-    for key in history.keys(context.connection, parent.id):
+    for key in history_keys.of(context.connection, parent.id):
         known = keys.setdefault(key.key, {"typeCounts": [], "monotonic": True, "previousValue": None})
         known["typeCounts"].append({"type": key.type, "count": key.count})
         known["monotonic"] = known["monotonic"] and key.monotonic

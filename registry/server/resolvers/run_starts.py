@@ -67,6 +67,9 @@ def upsert_bucket(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     # Only a run's own process says where it runs; edits through the public API leave the state alone.
     if input.get("host") is not None or input.get("job_program") is not None:
         values = runs.started(values)
+        # Its later changes of mind name the run's id too, and do not take back what it announced.
+        if input.get("id") and found.state == "preempting":
+            values["state"] = found.state
         # A process that resumes names the run's id and goes on where its console ended; one that only took the same name
         # numbers its lines from 0.
         if not input.get("id") and not context.shared:

@@ -139,6 +139,11 @@ def sweep_runs(parent: Sweep, info: Info, **asked: Any) -> Page[Run]:
     return sweeps.runs_of(info.context.connection, parent, **asked)
 
 
+@sweep.field("priorRuns")
+def prior_runs(parent: Sweep, info: Info, **asked: Any) -> Page[Run]:
+    return sweeps.prior_runs(info.context.connection, parent, **asked)
+
+
 @sweep.field("agents")
 def sweep_agents(parent: Sweep, info: Info) -> dict[str, Any]:
     return {"edges": [{"node": found} for found in agents.listing(info.context.connection, parent)]}

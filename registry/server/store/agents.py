@@ -4,8 +4,9 @@ Everything is decided in the one transaction of a heartbeat, so two agents never
 given a run names it in all its later heartbeats until the run's process has ended. That tells three cases apart: an answer
 that never arrived (the run is offered again, under the same name), a process that ended without a word (the run has failed),
 and an agent that vanished. A vanished agent is silent for five minutes; its run crashes like any silent run, and its
-parameters are given out again. A run that crashed under a living agent is not repeated: parameters that kill a process would
-kill the next one too.
+parameters are given out again. A run that had said that it may be interrupted (`run.mark_preempting`) is itself given out again
+instead, whatever ended it but success. Any other run that crashed under a living agent is not repeated: parameters that kill a
+process would kill the next one too.
 
 An agent without work waits while another still has a run: should that one vanish, somebody is there to take its run over.
 """
@@ -23,7 +24,7 @@ from sqlalchemy import Connection, Row, Select, func, insert, select, update
 from registry.errors import NotFound
 from registry.server import searching, spaces
 from registry.server.context import now
-from registry.server.store import history, people, sweeps
+from registry.server.store import curves, people, sweeps
 from registry.server.store import runs as run_store
 from registry.server.store.pages import Page
 from registry.server.store.runs import Run
@@ -32,7 +33,6 @@ from registry.server.tables import agents, runs, trials
 
 _SILENCE = timedelta(minutes=5)
 _MOST_OFFERS = 3
-_ALL_ROWS = 10_000_000
 _ALIVE = ("pending", "running", "preempting")
 
 
@@ -167,20 +167,27 @@ def _hear(connection: Connection, agent: Agent, running: Set[str]) -> None:
                 run_store.change(connection, trial.run_id, {"state": "killed"})
             elif trial.state == "pending":
                 run_store.change(connection, trial.run_id, {"state": "failed"})
+            # It had said that this may come, and its agent lives to tell that it did.
+            elif trial.state == "preempting":
+                run_store.change(connection, trial.run_id, {"state": "preempted"})
 
 
 def _recover(connection: Connection, sweep: Sweep, *, silence: timedelta = _SILENCE) -> None:
-    """Notice trials whose agents vanished with them."""
+    """Notice trials whose agents vanished with them; one that can go on is over for its agent, but not lost."""
     for trial in connection.execute(_vanished(silence).where(trials.c.sweep_id == sweep.id)).all():
-        _set(connection, trial.id, lost=True)
-        run_store.change(connection, trial.run_id, {"state": "crashed"})
+        if trial.state == "preempted":
+            _set(connection, trial.id, over=True)
+        else:
+            _set(connection, trial.id, lost=True)
+            run_store.change(connection, trial.run_id, {"state": "crashed"})
         connection.execute(update(agents).where(agents.c.id == trial.agent_id).values(state="CRASHED"))
 
 
 def _vanished(silence: timedelta) -> Select[Any]:
     gone = select(agents.c.id).where(agents.c.heartbeat_at < _silent_since(silence))
-    query = select(trials).join(runs, runs.c.id == trials.c.run_id).order_by(trials.c.number)
-    return query.where(trials.c.agent_id.in_(gone), ~trials.c.over, ~trials.c.lost, runs.c.state.in_(("pending", "crashed")))
+    query = select(trials, runs.c.state).join(runs, runs.c.id == trials.c.run_id).order_by(trials.c.number)
+    silent = runs.c.state.in_(("pending", "crashed", "preempted"))
+    return query.where(trials.c.agent_id.in_(gone), ~trials.c.over, ~trials.c.lost, silent)
 
 
 def _unwanted(connection: Connection, sweep: Sweep, running: Set[str]) -> set[str]:
@@ -194,31 +201,20 @@ def _unwanted(connection: Connection, sweep: Sweep, running: Set[str]) -> set[st
     elif search.steered:
         asked = set(_object(sweep.controller).get("earlystop") or ())
     elif search.hyperband and search.metric:
-        asked = searching.to_stop(search.hyperband, _losses(connection, wanted, search), running - stopped)
+        found = curves.of(connection, search, [trial.run_id for trial in wanted])
+        named = {trial.name: found[trial.run_id] for trial in wanted}
+        asked = searching.to_stop(search.hyperband, named, running - stopped)
     for trial in wanted:
         if trial.name in asked & running:
             _set(connection, trial.id, stopped=True)
     return stopped | (asked & running)
 
 
-def _losses(connection: Connection, wanted: Sequence[Row[Any]], search: searching.Search) -> dict[str, list[float]]:
-    assert search.metric is not None
-    name = search.metric.name
-    losses = {}
-    for trial in wanted:
-        rows = history.with_keys(connection, trial.run_id, [name], samples=_ALL_ROWS, first=None, last=None)
-        losses[trial.name] = [
-            search.metric.loss(float(row[name]))
-            for row in rows
-            if isinstance(row[name], int | float) and not isinstance(row[name], bool) and row[name] == row[name]
-        ]
-    return losses
-
-
 def _next(connection: Connection, sweep: Sweep, agent: Agent, user_id: int) -> Command | None:
     """The run this agent starts now; None when there is nothing to start."""
     mine = (trials.c.agent_id == agent.id) & ~trials.c.over & ~trials.c.seen & (runs.c.state == "pending")
-    preempted = runs.c.state == "preempted"
+    # One that is only silent may still be with its agent: two processes would write one run.
+    preempted = (runs.c.state == "preempted") & (trials.c.over | runs.c.exitcode.is_not(None))
     queued = trials.c.agent_id.is_(None) & ~trials.c.over & (runs.c.state == "pending")
     for waiting in (mine, preempted, queued):
         for trial in _trials(connection, trials.c.sweep_id == sweep.id, waiting)[:1]:

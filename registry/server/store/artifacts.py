@@ -121,8 +121,12 @@ def canonical(connection: Connection, artifact_id: int) -> int:
 
 def versions(connection: Connection, members: Sequence[Membership]) -> list[Version]:
     """The versions behind memberships, in their order."""
-    found = by_ids(connection, (member.artifact_id for member in members))
-    around = collections.by_ids(connection, (member.collection_id for member in members))
+    return _joined(connection, members, by_ids(connection, (member.artifact_id for member in members)))
+
+
+def _joined(connection: Connection, members: Sequence[Membership], found: Mapping[int, Artifact]) -> list[Version]:
+    around = {number: some for artifact in found.values() for number, some in artifact.collections.items()}
+    around |= collections.by_ids(connection, {member.collection_id for member in members} - around.keys())
     return [
         Version(membership=member, collection=around[member.collection_id], artifact=found[member.artifact_id])
         for member in members
@@ -176,17 +180,18 @@ def listing(
         BadData: an unknown name or operator in `filters` or `order`.
     """
     query = (
-        select(memberships_table.c.id)
+        select(memberships_table)
         .join(artifacts, artifacts.c.id == memberships_table.c.artifact_id)
         .where(
             memberships_table.c.collection_id == collection_id,
             artifacts.c.state == COMMITTED,
             condition(filters, FIELDS),
         )
-        # Within one collection the number tells the same order as the id, and an index has it in that order.
-        .order_by(*_order(order), memberships_table.c.version_index.desc())
     )
-    return _versions_of(connection, query, after=after, first=first)
+    # Within one collection the number tells the same order as the id, and an index has it in that order.
+    number = memberships_table.c.version_index
+    ordered = query.order_by(*_order(order), number.desc())
+    return _versions_of(connection, ordered, after=after, first=first, backwards=None if order else query.order_by(number))
 
 
 def version_page(
@@ -204,7 +209,7 @@ def version_page(
         BadData: `order` names an unknown field.
     """
     query = (
-        select(memberships_table.c.id)
+        select(memberships_table)
         .join(artifacts, artifacts.c.id == memberships_table.c.artifact_id)
         .join(collections_table, collections_table.c.id == memberships_table.c.collection_id)
         .join(artifact_types, artifact_types.c.id == collections_table.c.type_id)
@@ -219,11 +224,19 @@ def _order(order: str | None) -> list[ColumnElement[Any]]:
     return ordering(order, FIELDS, default="") if order else []
 
 
-def _versions_of(connection: Connection, query: Select[Any], *, after: str | None, first: int | None) -> Page[Version]:
-    """A page of the versions behind a query of membership ids."""
-    found = page(connection, query, lambda row: int(row.id), after=after, first=first)
-    members = memberships.by_ids(connection, found.items)
-    items = versions(connection, [members[number] for number in found.items])
+def _versions_of(
+    connection: Connection,
+    query: Select[Any],
+    *,
+    after: str | None,
+    first: int | None,
+    backwards: Select[Any] | None = None,
+) -> Page[Version]:
+    """A page of the versions behind a query of memberships."""
+    found = page(connection, query, lambda row: row, after=after, first=first, backwards=backwards)
+    known = by_ids(connection, (row.artifact_id for row in found.items))
+    members = [memberships.of_row(row, known[row.artifact_id].aliases) for row in found.items]
+    items = _joined(connection, members, known)
     return Page(items=items, start=found.start, total_count=found.total_count)
 
 

@@ -112,6 +112,8 @@ def by_id(connection: Connection, collection_id: int) -> Collection:
 def by_ids(connection: Connection, collection_ids: Iterable[int]) -> dict[int, Collection]:
     """Those of the collections that exist, by id."""
     wanted = sorted(set(collection_ids))
+    if not wanted:
+        return {}
     rows = connection.execute(_collections().where(collections.c.id.in_(wanted))).all()
     return {found.id: found for found in _made(connection, rows)}
 

@@ -1,8 +1,8 @@
 """What a run logged, row by row, and its system metrics.
 
 A row has the line number its client gave it and is stored there: a repeated request overwrites itself. The text is kept as it
-came, because it may hold bare NaN and Infinity, which the client reads and JSON columns do not. The index of keys is kept
-current while rows arrive, so that asking for it never reads the rows.
+came, because it may hold bare NaN and Infinity, which the client reads and JSON columns do not. Reading what lines say takes
+longer than storing them, so it is done before anybody has to wait for it: `read`, then `assign` in the transaction.
 """
 
 from __future__ import annotations
@@ -11,24 +11,22 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, select
+from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select
 
 from registry.errors import BadData
 from registry.server import documents, limits
-from registry.server.tables import events, history, history_keys
+from registry.server.store import history_keys
+from registry.server.tables import curves, events, history
 
 _log = logging.getLogger(__name__)
 _LARGEST = 2**63 - 1
-_EXACT = 2**53  # integers below are floats without loss
 _BATCH = 5_000  # rows bound to one IN (...)
 _PLAIN = re.compile(r"[\w ./-]+", re.ASCII)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
+class Line(NamedTuple):
     """One logged row: its text, what it says, and its step (its number when it names none)."""
 
     number: int
@@ -37,26 +35,22 @@ class Line:
     values: Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Key:
-    """How often a (flattened) key held values of one type; for numbers, whether they only grew and what came last."""
-
-    key: str
-    type: str
-    count: int
-    monotonic: bool
-    previous: float | None
+def read(texts: Sequence[str]) -> list[Mapping[str, Any] | None]:
+    """What the lines of a client say; None for one that is not a JSON object, because one would spoil every later reading."""
+    return list(documents.read_rows(texts))
 
 
-def read(numbered: Iterable[tuple[int, str]]) -> list[Line]:
-    """Read what a client sent; a line that is not a JSON object is left out, because one would spoil every later reading."""
+def lines(numbered: Iterable[tuple[int, str]], values: Iterable[Mapping[str, Any] | None]) -> list[Line]:
+    """The rows among a client's lines, each with what `read` made of it."""
     found = []
-    for number, body in numbered:
-        values = _object(body)
-        if values is None:
+    for (number, body), row in zip(numbered, values, strict=True):
+        if row is None:
             _log.warning("line %d of a history is not a JSON object: %.80r", number, body)
         else:
-            found.append(_line(number, body, values))
+            step = row.get("_step")
+            if type(step) is not int or abs(step) > _LARGEST:
+                step = int(step) if isinstance(step, float) and step.is_integer() and abs(step) <= _LARGEST else number
+            found.append(Line(number, step, body, row))
     return found
 
 
@@ -76,10 +70,12 @@ def assign(connection: Connection, run_id: int, rows: Sequence[Line]) -> bool:
     there = set(connection.execute(here.where(history.c.line.between(min(numbers), max(numbers)))).scalars())
     steps = [row.step for row in rows]
     same_steps = here.where(history.c.step.between(min(steps), max(steps)))
-    known = {_canonical(json.loads(row.body)) for row in connection.execute(same_steps)}
+    bodies = [row.body for row in connection.execute(same_steps)]
+    known = {_canonical(values) for values in read(bodies) if values is not None}
     fresh = [row for row in rows if _canonical(row.values) not in known] if known else list(rows)
     if not fresh:
         return False
+    _forget_curve(connection, run_id, since=min(row.step for row in fresh))
     # Spelt for the driver: binding by name would take a third of the time that a row takes in all.
     connection.exec_driver_sql(
         f"INSERT OR REPLACE INTO {history.name} (run_id, line, step, body) VALUES (?, ?, ?, ?)",
@@ -89,13 +85,16 @@ def assign(connection: Connection, run_id: int, rows: Sequence[Line]) -> bool:
     if replaced:
         _recount(connection, run_id)
     else:
-        _count(connection, run_id, fresh, _keys(connection, run_id))
+        history_keys.add(connection, run_id, (row.values for row in fresh))
     return replaced
 
 
 def assign_events(connection: Connection, run_id: int, numbered: Iterable[tuple[int, str]]) -> None:
     """Store system metrics under their line numbers, those that are JSON objects."""
-    rows = [{"run_id": run_id, "line": number, "body": body} for number, body in numbered if _object(body) is not None]
+    numbered = list(numbered)
+    said = read([body for _, body in numbered])
+    told = [line for line, values in zip(numbered, said, strict=True) if values is not None]
+    rows = [{"run_id": run_id, "line": number, "body": body} for number, body in told]
     if rows:
         connection.execute(insert(events).prefix_with("OR REPLACE"), rows)
 
@@ -140,9 +139,7 @@ def with_keys(
     if last is not None:
         query = query.where(history.c.step <= last)
     for key in keys:
-        # Cheap and never wrong about a row that has the key: its name ends some name in the text.
-        if _PLAIN.fullmatch(key):
-            query = query.where(func.instr(history.c.body, key.rpartition(".")[2] + '"') > 0)
+        query = _naming(query, key)
     numbers = list(connection.execute(query).scalars())
     found = []
     for row in _fetch(connection, run_id, _spread(numbers, samples)):
@@ -152,13 +149,21 @@ def with_keys(
     return found
 
 
+def values(connection: Connection, run_id: int, key: str, *, after: int | None) -> Iterator[Any]:
+    """What the rows that have a (dotted) key say for it, in step order; of all rows, or those after a step."""
+    query = select(history.c.body).where(history.c.run_id == run_id).order_by(history.c.step, history.c.line)
+    if after is not None:
+        query = query.where(history.c.step > after)
+    for bodies in connection.execute(_naming(query, key)).scalars().partitions(_BATCH):
+        for row in read(bodies):
+            present, value = _at(row, key.split("."))
+            if present:
+                yield value
+
+
 def sampled_events(connection: Connection, run_id: int, *, samples: int) -> list[str]:
     query = select(events.c.body).where(events.c.run_id == run_id).order_by(events.c.line)
     return _spread([row.body for row in _bounded(connection.execute(query))], samples)
-
-
-def keys(connection: Connection, run_id: int) -> list[Key]:
-    return sorted(_keys(connection, run_id).values(), key=lambda key: (key.key, key.type))
 
 
 def last_step(connection: Connection, run_id: int) -> int:
@@ -185,6 +190,7 @@ def between_lines(connection: Connection, run_id: int, start: int, stop: int) ->
 def cut(connection: Connection, run_id: int, *, step: int) -> int:
     """Forget every row after a step; returns how many lines are left."""
     connection.execute(delete(history).where(history.c.run_id == run_id, history.c.step > step))
+    _forget_curve(connection, run_id, since=step + 1)
     _recount(connection, run_id)
     return _length(connection, run_id)
 
@@ -206,52 +212,20 @@ def summary(connection: Connection, run_id: int) -> dict[str, Any]:
     return merged
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, float | None]]:
-    """(dotted key, type, number) of each leaf; media objects are leaves whose type is their own `_type`."""
-    for name, value in values.items():
-        key = prefix + name
-        if type(value) is float:
-            yield key, "number", value
-        elif isinstance(value, dict):
-            kind = value.get("_type")
-            if isinstance(kind, str):
-                yield key, kind, None
-            else:
-                yield from flat(value, f"{key}.")
-        elif isinstance(value, bool):
-            yield key, "boolean", None
-        elif isinstance(value, int):
-            yield key, "number", as_float(value)
-        else:
-            yield key, "string" if isinstance(value, str) else "list" if isinstance(value, list) else "nil", None
+def _naming(query: Select[Any], key: str) -> Select[Any]:
+    """Only rows that may have a key: cheap, and never wrong about one that has it, whose name ends some name in the text."""
+    if not _PLAIN.fullmatch(key):
+        return query
+    return query.where(func.instr(history.c.body, key.rpartition(".")[2] + '"') > 0)
 
 
-def _object(body: str) -> dict[str, Any] | None:
-    try:
-        return documents.read_object(body, "the line")
-    except BadData:
-        return None
-
-
-def _line(number: int, body: str, values: Mapping[str, Any]) -> Line:
-    step = values.get("_step")
-    if isinstance(step, float) and step.is_integer():
-        step = int(step)
-    if type(step) is not int or abs(step) > _LARGEST:
-        step = number
-    return Line(number=number, step=step, body=body, values=values)
+def _forget_curve(connection: Connection, run_id: int, *, since: int) -> None:
+    """Rows come or go, the first of them at this step: what was read of it for early termination is no longer true."""
+    connection.exec_driver_sql(f"DELETE FROM {curves.name} WHERE run_id = ? AND step >= ?", (run_id, since))
 
 
 def _canonical(values: Mapping[str, Any]) -> str:
     return json.dumps(values, sort_keys=True)
-
-
-def as_float(value: float) -> float:
-    """The nearest float; an integer beyond them all is infinite."""
-    try:
-        return float(value)
-    except OverflowError:
-        return float("inf") if value > 0 else float("-inf")
 
 
 def _at(value: Any, path: Sequence[str]) -> tuple[bool, Any]:
@@ -302,50 +276,7 @@ def _length(connection: Connection, run_id: int) -> int:
     return 0 if last is None else last + 1
 
 
-def _keys(connection: Connection, run_id: int) -> dict[tuple[str, str], Key]:
-    columns = [column for column in history_keys.c if column.name != "run_id"]
-    rows = connection.execute(select(*columns).where(history_keys.c.run_id == run_id))
-    return {(row.key, row.type): Key(**row._mapping) for row in rows}
-
-
 def _recount(connection: Connection, run_id: int) -> None:
-    """Index the keys anew: rows were replaced or removed, and a count cannot be taken back."""
-    connection.execute(delete(history_keys).where(history_keys.c.run_id == run_id))
-    query = select(history.c.line, history.c.body).where(history.c.run_id == run_id).order_by(history.c.line)
-    rows = read((row.line, row.body) for row in connection.execute(query))
-    _count(connection, run_id, rows, {})
-
-
-def _count(connection: Connection, run_id: int, rows: Sequence[Line], known: Mapping[tuple[str, str], Key]) -> None:
-    # Plain lists, and no call for a plain number: this is done for every value that is ever logged.
-    seen: dict[tuple[str, str], list[Any]] = {}
-    numbers: dict[str, list[Any]] = {}
-
-    def begin(key: str, kind: str) -> list[Any]:
-        before = known.get((key, kind))
-        entry = [before.count, before.monotonic, before.previous] if before else [0, kind == "number", None]
-        seen[(key, kind)] = entry
-        if kind == "number":
-            numbers[key] = entry
-        return entry
-
-    for row in rows:
-        for name, value in row.values.items():
-            if type(value) is float or (type(value) is int and abs(value) < _EXACT):
-                leaves: Iterable[tuple[str, str, float | None]] = ((name, "number", float(value)),)
-            else:
-                leaves = flat({name: value})
-            for key, kind, number in leaves:
-                entry = numbers.get(key) if number is not None else seen.get((key, kind))
-                if entry is None:
-                    entry = begin(key, kind)
-                entry[0] += 1
-                if number is not None:
-                    # Written so that NaN, which is neither, ends the growth.
-                    if not (entry[2] is None or number >= entry[2]):
-                        entry[1] = False
-                    entry[2] = number
-    if seen:
-        names = ("run_id", "key", "type", "count", "monotonic", "previous")
-        values = [dict(zip(names, (run_id, *at, *entry), strict=True)) for at, entry in seen.items()]
-        connection.execute(insert(history_keys).prefix_with("OR REPLACE"), values)
+    query = select(history.c.body).where(history.c.run_id == run_id).order_by(history.c.line)
+    rows = read(list(connection.execute(query).scalars()))
+    history_keys.recount(connection, run_id, (row for row in rows if row is not None))

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from registry.errors import NotFound
-from registry.server.store import history, runs
+from registry.server.store import history, history_keys, runs
 from registry.server.store.runs import Run
 from registry.server.tables import history_exports
 from registry.server.tables import runs as run_rows
@@ -89,7 +89,7 @@ def made(connection: Connection, part_id: int, *, md5: str) -> None:
 
 def _is_a_table(connection: Connection, run_id: int) -> bool:
     length = history.count(connection, run_id)
-    keys = history.keys(connection, run_id)
+    keys = history_keys.of(connection, run_id)
     plain = all(key.count == length and key.type in _PLAIN_TYPES and "." not in key.key for key in keys)
     return plain and any(key.key == "_step" for key in keys)
 

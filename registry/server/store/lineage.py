@@ -6,12 +6,12 @@ that was deleted takes its own away. A version that was logged again with equal 
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Select, Table, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, insert, or_, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from registry.server.context import now
 from registry.server.store.pages import Page, page
-from registry.server.tables import artifacts, loggings, usages
+from registry.server.tables import artifacts, collections, loggings, memberships, projects, usages
 
 
 def record_logging(connection: Connection, artifact_id: int, run_id: int) -> None:
@@ -45,14 +45,22 @@ def loggers_of(connection: Connection, artifact_id: int) -> list[int]:
     return _runs(connection, loggings, artifact_id)
 
 
-def logged_by_run(connection: Connection, run_id: int, *, after: str | None, first: int | None) -> Page[int]:
-    """The committed versions that a run logged, in the order in which it did."""
-    return page(connection, _versions(loggings, run_id), lambda row: int(row.id), after=after, first=first)
+def logged_by_run(
+    connection: Connection, run_id: int, *, visible: ColumnElement[bool], after: str | None, first: int | None
+) -> Page[int]:
+    """The committed versions that a run logged, in the order in which it did.
+
+    Args:
+        visible: the condition on `projects` that the user may see them (`registry.server.store.access`).
+    """
+    return page(connection, _versions(loggings, run_id, visible), lambda row: int(row.id), after=after, first=first)
 
 
-def used_by_run(connection: Connection, run_id: int, *, after: str | None, first: int | None) -> Page[int]:
-    """The committed versions that a run used, in the order in which it did."""
-    return page(connection, _versions(usages, run_id), lambda row: int(row.id), after=after, first=first)
+def used_by_run(
+    connection: Connection, run_id: int, *, visible: ColumnElement[bool], after: str | None, first: int | None
+) -> Page[int]:
+    """The committed versions that a run used, in the order in which it did; see `logged_by_run`."""
+    return page(connection, _versions(usages, run_id, visible), lambda row: int(row.id), after=after, first=first)
 
 
 def _runs(connection: Connection, table: Table, artifact_id: int) -> list[int]:
@@ -60,10 +68,15 @@ def _runs(connection: Connection, table: Table, artifact_id: int) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
-def _versions(table: Table, run_id: int) -> Select[tuple[int]]:
+def _versions(table: Table, run_id: int, visible: ColumnElement[bool]) -> Select[tuple[int]]:
+    """Those of which the user sees a project: where they were logged, or where they are linked."""
+    seen = select(collections.c.id).join(projects, projects.c.id == collections.c.project_id).where(visible)
+    logged_there = seen.where(collections.c.id == artifacts.c.sequence_id).exists()
+    linked = seen.join(memberships, memberships.c.collection_id == collections.c.id)
+    linked_there = linked.where(memberships.c.artifact_id == artifacts.c.id).exists()
     return (
         select(artifacts.c.id)
         .join(table, table.c.artifact_id == artifacts.c.id)
-        .where(table.c.run_id == run_id, artifacts.c.state == "COMMITTED")
+        .where(table.c.run_id == run_id, artifacts.c.state == "COMMITTED", or_(logged_there, linked_there))
         .order_by(table.c.id)
     )

@@ -118,9 +118,20 @@ def resolve(connection: Connection, collection_id: int, tag: str) -> Membership 
     return found
 
 
-def by_ids(connection: Connection, membership_ids: Iterable[int]) -> dict[int, Membership]:
-    """Those of the memberships that exist, by id."""
-    return {found.id: found for found in _made(connection, memberships.c.id.in_(sorted(set(membership_ids))))}
+def of_row(row: Row[Any], held: Iterable[Alias]) -> Membership:
+    """The membership of a row of its table.
+
+    Args:
+        held: aliases of its version, those in other collections too.
+    """
+    return Membership(
+        id=row.id,
+        collection_id=row.collection_id,
+        artifact_id=row.artifact_id,
+        version_index=row.version_index,
+        created_at=row.created_at,
+        aliases=tuple(alias for alias in held if alias.collection_id == row.collection_id),
+    )
 
 
 def of_artifact(connection: Connection, artifact_id: int, *, collection_id: int | None = None) -> list[Membership]:
@@ -235,14 +246,4 @@ def _made(connection: Connection, *conditions: Any) -> list[Membership]:
     held: dict[int, list[Alias]] = {row.id: [] for row in rows}
     for row in connection.execute(_aliases().where(aliases.c.membership_id.in_(list(held))).order_by(aliases.c.id)):
         held[row.membership_id].append(_alias(row))
-    return [
-        Membership(
-            id=row.id,
-            collection_id=row.collection_id,
-            artifact_id=row.artifact_id,
-            version_index=row.version_index,
-            created_at=row.created_at,
-            aliases=tuple(held[row.id]),
-        )
-        for row in rows
-    ]
+    return [of_row(row, held[row.id]) for row in rows]

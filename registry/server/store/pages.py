@@ -7,7 +7,7 @@ can shrink under a reader are short here, so a shifted offset costs less than a 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -64,11 +64,13 @@ def page(
     *,
     after: str | None,
     first: int | None,
+    backwards: Select[Any] | None = None,
 ) -> Page[T]:
     """Fetch one page of an ordered query.
 
     Args:
         make: turns a row into an item.
+        backwards: the same in the opposite order. What comes before a page is walked through: a late one is reached from there.
         after: a cursor of an earlier page, or None (or an empty text) for the start.
         first: how many items at most; None for 50.
     Raises:
@@ -79,7 +81,12 @@ def page(
     start = offset(after)
     size = DEFAULT_SIZE if first is None else min(first, _LARGEST)
     total = connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
-    rows = _fitting(connection.execute(query.limit(size).offset(start)))
+    left = max(0, total - start)
+    if backwards is None or left >= start:
+        rows = _fitting(connection.execute(query.limit(size).offset(start)))
+    else:
+        late = connection.execute(backwards.limit(min(size, left)).offset(max(0, left - size))).all()
+        rows = _fitting(reversed(late))
     return Page(items=[make(row) for row in rows], start=start, total_count=total)
 
 
@@ -94,7 +101,7 @@ def offset(after: str | None) -> int:
     return int(after or 0)
 
 
-def _fitting(result: CursorResult[Any]) -> list[Row[Any]]:
+def _fitting(result: Iterable[Row[Any]]) -> list[Row[Any]]:
     """The first rows, at least one, whose text fits into memory; the cursor goes on behind them."""
     rows: list[Row[Any]] = []
     text = 0
@@ -103,5 +110,6 @@ def _fitting(result: CursorResult[Any]) -> list[Row[Any]]:
         if rows and text > limits.PAGE_TEXT:
             break
         rows.append(row)
-    result.close()
+    if isinstance(result, CursorResult):
+        result.close()
     return rows

@@ -38,19 +38,36 @@ class Writer:
     derives_summary: bool = False
 
 
-def keep(connection: Connection, run: Run, chunks: Mapping[str, tuple[int, list[str]]], writer: Writer) -> dict[str, Any]:
-    """Store lines of a run's streams.
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """The lines of one request.
 
     Args:
         chunks: by the stream's name, the number of the first line and the lines.
+        rows: what each line of the history says, see `history.read`.
+    """
+
+    chunks: Mapping[str, tuple[int, list[str]]]
+    rows: Sequence[Mapping[str, Any] | None]
+
+
+def read(chunks: Mapping[str, tuple[int, list[str]]]) -> Said:
+    """Read lines of a run's streams, before the transaction that stores them."""
+    return Said(chunks=chunks, rows=history.read(chunks[_HISTORY][1]) if _HISTORY in chunks else ())
+
+
+def keep(connection: Connection, run: Run, said: Said, writer: Writer) -> dict[str, Any]:
+    """Store lines of a run's streams.
+
     Returns:
         The columns of the run that change with them.
     """
+    chunks = said.chunks
     changes: dict[str, Any] = {}
     summary: str | None = None
     if _HISTORY in chunks:
         placed, end = _placed(connection, run, _HISTORY, chunks[_HISTORY], run.history_lines, writer)
-        rows = history.read(placed)
+        rows = history.lines(placed, said.rows)
         if history.assign(connection, run.id, rows):
             history_exports.withdraw(connection, run)
         changes["history_lines"] = end
@@ -64,12 +81,12 @@ def keep(connection: Connection, run: Run, chunks: Mapping[str, tuple[int, list[
         placed, end = _placed(connection, run, _CONSOLE, chunks[_CONSOLE], run.console_lines, writer)
         console.assign(connection, run.id, placed)
         changes["console_lines"] = end
-    said = _summary(chunks[_SUMMARY][1]) if _SUMMARY in chunks else None
-    if said is not None:
+    told = _summary(chunks[_SUMMARY][1]) if _SUMMARY in chunks else None
+    if told is not None:
         # The whole summary each time, so what is no longer in it was deleted; but of several writers each knows only its own.
         alone = not writer.shared and not writer.derives_summary
         before = run.inherited_summary if alone else summary or run.summary
-        summary = said if before is None else json.dumps(_merged(before, json.loads(said)))
+        summary = told if before is None else json.dumps(_merged(before, json.loads(told)))
     return changes if summary is None else changes | {"summary": summary}
 
 

@@ -177,6 +177,12 @@ def runs_of(connection: Connection, sweep: Sweep, *, first: int | None = None, *
     return run_store.listing(connection, sweep.project_id, filters=filters, first=_ALL if first is None else first, **asked)
 
 
+def prior_runs(connection: Connection, sweep: Sweep, *, first: int | None = None, **asked: Any) -> Page[Run]:
+    """The runs of a sweep that were there before it, oldest first; all of them unless a page is asked for."""
+    filters = json.dumps({"sweep": sweep.name, "created_at": {"$lt": sweep.created_at}})
+    return run_store.listing(connection, sweep.project_id, filters=filters, first=_ALL if first is None else first, **asked)
+
+
 def run_count(connection: Connection, sweep: Sweep) -> int:
     return run_store.count(connection, sweep.project_id, filters=json.dumps({"sweep": sweep.name}))
 

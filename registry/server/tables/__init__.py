@@ -46,7 +46,7 @@ from registry.server.tables.runs import (
     runs,
     shared_lines,
 )
-from registry.server.tables.sweeps import agents, sweeps, trials
+from registry.server.tables.sweeps import agents, curves, sweeps, trials
 
 __all__ = [
     "agents",
@@ -62,6 +62,7 @@ __all__ = [
     "collections",
     "console",
     "contested",
+    "curves",
     "default_entity",
     "digests",
     "entities",

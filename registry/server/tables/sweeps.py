@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Index, Integer, Table, Text, UniqueConstraint
+from sqlalchemy import Boolean, Column, Float, Index, Integer, PrimaryKeyConstraint, Table, Text, UniqueConstraint
 
 from registry.server.tables.columns import key, metadata, to
 from registry.server.tables.runs import runs
@@ -65,3 +65,16 @@ trials = Table(
 Index("trials_by_point", trials.c.sweep_id, trials.c.point, unique=True, sqlite_where=trials.c.lost.is_(False))
 Index("trials_by_agent", trials.c.agent_id)
 Index("runs_by_sweep", runs.c.project_id, runs.c.sweep)
+
+# How far the metric of a trial's run has come, up to a step of its history.
+curves = Table(
+    "curves",
+    metadata,
+    to("runs", "run_id"),
+    Column("step", Integer, nullable=False),
+    Column("logged", Integer, nullable=False),
+    Column("best", Float),  # loss: lower is better
+    Column("reached", Text, nullable=False),  # JSON: the loss at each bracket
+    PrimaryKeyConstraint("run_id"),
+    sqlite_with_rowid=False,
+)

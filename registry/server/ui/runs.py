@@ -9,7 +9,7 @@ from typing import Any
 
 from registry.errors import NotFound
 from registry.server import transfers
-from registry.server.store import console, history, overview, run_files, runs
+from registry.server.store import console, history, history_keys, overview, run_files, runs
 from registry.server.store.console import ConsoleLine
 from registry.server.store.overview import VersionRow
 from registry.server.store.pages import Page
@@ -129,7 +129,7 @@ def _config(document: str) -> dict[str, Any]:
 
 def _charts(visit: Visit, run: runs.Run, start: int, count: int) -> Page[Series]:
     connection = visit.context.connection
-    numeric = [key for key in history.keys(connection, run.id) if key.type == "number" and not key.key.startswith("_")]
+    numeric = [key for key in history_keys.of(connection, run.id) if key.type == "number" and not key.key.startswith("_")]
     shown = numeric[start : start + count]
     if not shown:
         return Page(items=[], start=start, total_count=len(numeric))
@@ -139,13 +139,13 @@ def _charts(visit: Visit, run: runs.Run, start: int, count: int) -> Page[Series]
         bodies = history.window(connection, run.id, start=None, stop=None)
     else:
         bodies = history.sampled(connection, run.id, samples=_SAMPLES)
-    for line in history.read(enumerate(bodies)):
-        for key, _, value in history.flat(line.values):
+    for line in history.lines(enumerate(bodies), history.read(bodies)):
+        for key, _, value in history_keys.flat(line.values):
             if value is not None and key in points:
                 points[key].append((line.step, value))
     for seldom in () if whole else (key.key for key in shown if 2 * key.count < run.history_lines):
         rows = history.with_keys(connection, run.id, ["_step", seldom], samples=_SAMPLES, first=None, last=None)
-        numbers = [{key: value for key, _, value in history.flat(row) if value is not None} for row in rows]
+        numbers = [{key: value for key, _, value in history_keys.flat(row) if value is not None} for row in rows]
         points[seldom] = [(row["_step"], row[seldom]) for row in numbers if len(row) == 2]
     series = [Series(key=key.key, count=key.count, points=charts.thinned(points[key.key])) for key in shown]
     return Page(items=series, start=start, total_count=len(numeric))
