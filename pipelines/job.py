@@ -16,8 +16,9 @@ import wandb
 from wandb.plot.custom_chart import CustomChart
 
 from pipelines.histograms import Histogram
-from registry.backend import Backend, Run
+from registry.backend import Backend
 from registry.backend_drafts import Hashed
+from registry.backend_run import Run
 from registry.records import Version
 
 # Opens a progress bar with a title for the time of a block; what it yields is called with (done, total).

@@ -13,7 +13,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Literal
 
-from registry.backend import Run
+from registry.backend_run import Run
 from registry.records import Verdict
 
 _SECONDS = 10

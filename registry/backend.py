@@ -9,7 +9,7 @@ proves absence by listing.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -17,17 +17,18 @@ from typing import Any, Literal
 import wandb
 
 from registry import backend_sweeps
-from registry.backend_drafts import Draft, Hashed, stored_files
+from registry.backend_drafts import stored_files
 from registry.backend_errors import is_absent, translated
 from registry.backend_facts import Collection, collection_of, run_of, version_of
 from registry.backend_references import check_links, gather, has_links
+from registry.backend_run import Run
 from registry.collector import no_collection
 from registry.copying import arriving, copy_folder
 from registry.embedded import EmbeddedServer
 from registry.embedded_disk import Closed, deliver, worth_it
-from registry.errors import BadReference, Conflict, NotFound, RemoteProblem, Unauthorised, Unreachable
+from registry.errors import BadReference, NotFound, RemoteProblem, Unauthorised, Unreachable
 from registry.records import RunFact, Target, Version
-from registry.references import REGISTRY_PREFIX, Reference
+from registry.references import Reference
 from registry.scratch import scratch
 from registry.settings import Settings
 from registry.sweeps import Sweep, Trial, trials
@@ -148,7 +149,7 @@ class Backend:
     def files(self, version: Version) -> dict[str, int | None]:
         """Names and sizes (bytes; None for a reference of unknown size) of what the version holds."""
         with translated(f"list the files of '{version}'"):
-            return {name: entry.size for name, entry in sorted(self._artifact(version).manifest.entries.items())}
+            return {name: entry.size for name, entry in sorted(self.sdk_version(version).manifest.entries.items())}
 
     def read_file(self, version: Version, name: str) -> bytes:
         """The content of one small file of a version.
@@ -157,7 +158,7 @@ class Backend:
             NotFound: the version has no such file.
         """
         with translated(f"read '{name}' of '{version}'"), tempfile.TemporaryDirectory() as folder:
-            artifact = self._artifact(version)
+            artifact = self.sdk_version(version)
             if name not in artifact.manifest.entries:
                 raise NotFound(f"'{version}' holds no file '{name}'", hint=f"reg show {version.reference}")
             return Path(artifact.get_entry(name).download(root=folder, skip_cache=True)).read_bytes()
@@ -209,7 +210,7 @@ class Backend:
             links: where the folder will be, if it may hold links to what the version refers to, which are verified there.
         """
         with translated(f"download '{version}'"), no_collection():
-            artifact = self._artifact(version)
+            artifact = self.sdk_version(version)
             if any(entry.ref is not None for entry in artifact.manifest.entries.values()):
                 gather(artifact, folder, version=str(version), links=links)
                 return
@@ -235,12 +236,12 @@ class Backend:
     def made_by(self, version: Version) -> RunFact | None:
         """The run that first logged the version; None when a person made it or the run was deleted."""
         with translated(f"ask what made '{version}'"):
-            run = self._artifact(version).logged_by()
+            run = self.sdk_version(version).logged_by()
             return run_of(run) if run is not None else None
 
     def used_by(self, version: Version) -> list[RunFact]:
         with translated(f"ask what used '{version}'"):
-            return [run_of(run) for run in self._artifact(version).used_by()]
+            return [run_of(run) for run in self.sdk_version(version).used_by()]
 
     def inputs(self, run: RunFact) -> list[Version]:
         with translated(f"ask what run {run.path} used"):
@@ -334,7 +335,7 @@ class Backend:
     def delete(self, version: Version) -> None:
         """Remove a version with its aliases; its bytes go when nothing else holds them."""
         with translated(f"delete '{version}'"):
-            self._artifact(version).delete(delete_aliases=True)
+            self.sdk_version(version).delete(delete_aliases=True)
 
     @contextmanager
     def run(
@@ -369,7 +370,7 @@ class Backend:
             )
         exit_code = 1
         try:
-            run = Run(sdk=sdk, backend=self)
+            run = Run(sdk=sdk, server=self, webhook=self.settings.webhook)
             yield run
             exit_code = run.exit_code
         except KeyboardInterrupt:
@@ -393,8 +394,20 @@ class Backend:
                 hint="run the command again; reg doctor",
             )
 
-    def _artifact(self, version: Version) -> Any:
-        return self._api.artifact(str(version.reference))
+    # The SDK's own objects, for `registry.backend_run`
+
+    def sdk_version(self, version: Version, *, at: Reference | None = None) -> Any:
+        """The SDK's object of a version, seen from one of the collections that it is in; from its reference's, unless said."""
+        return self._api.artifact(str(at or version.reference))
+
+    def sdk_latest(self, name: str) -> Any:
+        """The SDK's object of the latest version of a collection of the project, or None."""
+        try:
+            return self._api.artifact(self._path(Reference(name=name)))
+        except Exception as exc:
+            if is_absent(exc):
+                return None
+            raise
 
     def _path(self, reference: Reference, *, tag: bool = True) -> str:
         full = reference.within(entity=self.entity, project=self.project)
@@ -410,140 +423,6 @@ class Backend:
 
     def _hint_for_missing(self, reference: Reference) -> str:
         return f"reg ls {reference.path}" if reference.tag != "latest" else "reg ls"
-
-
-class Run:
-    """A W&B run that is being written. `sdk` is the SDK's own object, for the pictures and tables of `pipelines.job`."""
-
-    def __init__(self, *, sdk: Any, backend: Backend) -> None:
-        self.sdk = sdk
-        self._backend = backend
-        self.exit_code = 0  # what the run ends with, unless an exception does it
-        self.webhook = backend.settings.webhook
-        self.undelivered: list[str] = []
-
-    @property
-    def fact(self) -> RunFact:
-        return RunFact(
-            id=self.sdk.id,
-            entity=self.sdk.entity,
-            project=self.sdk.project,
-            name=self.sdk.name or self.sdk.id,
-            job_type=self.sdk.job_type or "",
-            state="running",
-            url=self.url,
-        )
-
-    @property
-    def first_step(self) -> int:
-        """The step after the last one that the server had when the run was opened; 0 for a new run."""
-        return int(self.sdk.starting_step)
-
-    def use(self, version: Version) -> None:
-        """Record the version as an input of this run."""
-        with translated(f"use '{version}'"):
-            self.sdk.use_artifact(self._backend._artifact(version))
-
-    def log(self, values: Mapping[str, Any], *, step: int | None = None) -> None:
-        """Append to the run's history.
-
-        Raises:
-            Unreachable: the embedded server is gone, so that hours of work would leave no trace.
-        """
-        self._backend.check_alive()
-        self.sdk.log(dict(values), step=step)
-
-    def log_lines(self, text: str) -> None:
-        """Append to the run's log what a program printed."""
-        self.sdk.write_logs(text)
-
-    def expect_interruption(self) -> None:
-        """Say that the run may be interrupted and can go on: whatever ends it but success, its sweep gives it out again."""
-        with translated("say that the run may be interrupted"):
-            self.sdk.mark_preempting()
-
-    def summarise(self, values: Mapping[str, Any]) -> None:
-        """Set the run's headline values."""
-        self.sdk.summary.update(dict(values))
-
-    def alert(self, title: str, text: str, *, warns: bool) -> None:
-        """Tell the people who watch the project: W&B sends it on to mail or Slack as each of them has chosen."""
-        with translated(f"send the alert '{title}'"):
-            self.sdk.alert(title=title, text=text, level="WARN" if warns else "INFO")
-
-    def output(
-        self,
-        name: str,
-        *,
-        type: str,
-        files: Iterable[tuple[str, Path]],
-        aliases: Iterable[str] = (),
-        metadata: Mapping[str, Any] | None = None,
-        description: str | None = None,
-        hashed: Mapping[str, Hashed] | None = None,
-        since: Mapping[str, str] | None = None,
-        references: Iterable[tuple[str, str | None]] = (),
-    ) -> Version:
-        """Log files as a version and wait until the server has all of it.
-
-        Args:
-            name: the collection.
-            type: dataset, model, evaluation or verdict.
-            files: (name inside the artifact, where it lies now); not changed until this returns.
-            aliases: besides `latest`.
-            hashed: further files, by their names inside the artifact, that need not be read again to know their digests.
-            since: the hex md5 of every file of an earlier version, by name. If it is the latest one still, only what differs
-                from it is sent.
-            references: (URI, name inside the artifact or None) of what is not stored, only known by its checksum.
-        Returns:
-            The new version, or the one that already had exactly these files.
-        """
-        draft = Draft(
-            name=name,
-            type=type,
-            metadata=dict(metadata or {}),
-            description=description,
-            files=tuple(files),
-            hashed=hashed or {},
-            since=since or {},
-            references=tuple(references),
-        )
-        with translated(f"log the {type} '{name}'"), no_collection():
-            if draft.adds_to_a_version:
-                draft = draft.on(self._latest(name))
-            artifact = draft.artifact()
-            expected = draft.digest(artifact)
-            try:
-                logged = self.sdk.log_artifact(artifact, aliases=list(aliases)).wait()
-            except ValueError:
-                # What was believed to be stored was not: collected since, or another home's. The SDK sends what is missing.
-                if not draft.believes_in_stored_bytes:
-                    raise
-                expected = None
-                logged = self.sdk.log_artifact(draft.believing_nothing().artifact(), aliases=list(aliases)).wait()
-            version = version_of(logged)
-        if expected not in (None, version.digest.hex):
-            raise Conflict(f"'{version}' was put together on another version than it was meant for", hint="push once more")
-        return version
-
-    def _latest(self, name: str) -> Any:
-        """The SDK's object of the latest version of a collection of the project, or None."""
-        try:
-            return self._backend._api.artifact(self._backend._path(Reference(name=name)))
-        except Exception as exc:
-            if is_absent(exc):
-                return None
-            raise
-
-    def link(self, version: Version, target: Target) -> None:
-        """Link the version into the target's collection and give it the alias, in one operation of the server."""
-        with translated(f"link '{version}' to '{target}'"):
-            artifact = self._backend._api.artifact(str(version.origin))
-            self.sdk.link_artifact(artifact, f"{REGISTRY_PREFIX}{target.registry}/{target.collection}", aliases=[target.alias])
-
-    @property
-    def url(self) -> str:
-        return str(self.sdk.url or "")
 
 
 def _settings(writers: Literal["one", "several"]) -> Any:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from registry import alerts, claims, history, verdict_folder
-from registry.backend import Backend, Run
+from registry.backend import Backend
+from registry.backend_run import Run
 from registry.errors import AliasMoved
 from registry.records import Target, Verdict, Version
 from registry.references import Reference
