@@ -3,7 +3,8 @@
     python benchmarks/big_file.py [--mib 1024] [--rounds 5] [--dvc /path/to/dvc] [--work FOLDER]
 
 The file is IDX: images of 1024×1024 random bytes, with labels and a small test split beside it. `reg` looks at every image,
-hashes and copies the file, syncs it, and starts and ends a server; `cp` syncs nothing. With `--dvc`, `dvc add`, `dvc push`
+hashes and copies the file, syncs it, and starts and ends a server; `cp` syncs nothing, so that a push is compared besides with
+a copy that is as safe from a power cut. With `--dvc`, `dvc add`, `dvc push`
 and `dvc pull` run in the same rounds.
 """
 
@@ -69,17 +70,22 @@ def steps(place: Path, data: Path, dvc: str | None) -> dict[str, dict[str, Calla
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "REG_", "DVC_"))}
     home = plain | {"REG_HOME": str(place / "home"), "HOME": str(place)}
 
-    def copy(source: Path, target: Path) -> Callable[[], object]:
-        return lambda: (
-            subprocess.run(["md5sum", source], stdout=subprocess.DEVNULL, check=True),
-            shutil.copyfile(source, target),
-        )
+    def copy(source: Path, target: Path, *, synced: bool = False) -> Callable[[], object]:
+        def run() -> None:
+            subprocess.run(["md5sum", source], stdout=subprocess.DEVNULL, check=True)
+            shutil.copyfile(source, target)
+            if synced:
+                with target.open("rb+") as file:
+                    os.fsync(file)
+
+        return run
 
     def reg(*words: str) -> Callable[[], object]:
         return command([sys.executable, "-m", "registry", "dataset", *words], folder=place, environment=home)
 
     push: dict[str, Callable[[], object]] = {
         "md5sum + cp": copy(data / NAME, place / "copy"),
+        "md5sum + cp + sync": copy(data / NAME, place / "synced", synced=True),
         "reg": reg("push", str(data), "--name", "big"),
     }
     pull: dict[str, Callable[[], object]] = {
