@@ -98,6 +98,11 @@ class Blobs:
                 found[md5] = os.stat(f"{root}/{md5[:2]}/{md5[2:]}").st_size
         return found
 
+    def absent(self, md5s: Iterable[str]) -> set[str]:
+        """Those of the blobs that are not here."""
+        root = os.fspath(self.folder)
+        return {md5 for md5 in self.packs.absent(md5s) if not os.path.exists(f"{root}/{md5[:2]}/{md5[2:]}")}
+
     def write(self, chunks: Iterable[bytes], *, expected: str | None = None) -> Blob:
         """Store a stream of bytes.
 

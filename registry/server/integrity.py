@@ -113,6 +113,7 @@ def _laws(database: Database) -> list[Fault]:
             *integrity.memberships_agree(connection),
             *integrity.aliases_agree(connection),
             *integrity.contents_agree(connection),
+            *integrity.layers_are_used(connection),
         ]
     return [Fault(kind="database", where=breach.where, says=breach.says) for breach in breaches]
 

@@ -13,6 +13,7 @@ short-lived process that fills packs would spend longer on importing SQLAlchemy 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import secrets
 import sqlite3
@@ -72,6 +73,15 @@ class Packs:
                 query = f"SELECT md5, size FROM packed WHERE md5 IN ({','.join('?' * len(some))})"
                 found.update(connection.execute(query, some) if connection else ())
         return found
+
+    def absent(self, md5s: Iterable[str]) -> set[str]:
+        """Those of these blobs that are not packed."""
+        wanted = set(md5s)
+        query = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT md5 FROM packed)"
+        with self._reading() as connection:
+            if connection is None:
+                return wanted
+            return {md5 for (md5,) in connection.execute(query, (json.dumps(list(wanted)),))}
 
     def listing(self, prefix: str) -> list[tuple[str, int, float]]:
         """(md5, size, when it was written) of the packed blobs whose md5 begins with `prefix`."""

@@ -104,7 +104,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], list[tuple[str, str, str]]]] =
         [("length", hex_md5(_NOTE), "local/p/runs/r (n.txt)")],
     ),
     "a version with another file than its manifest": (
-        lambda home: execute(home, "UPDATE entries SET path = 'c.txt' WHERE artifact_id = 1 AND path = 'a.txt'"),
+        lambda home: execute(home, "UPDATE entries SET path = 'c.txt' WHERE layer_id = 1 AND path = 'a.txt'"),
         [("manifest", "local/p/it:v0", "local/p/it:v0")],
     ),
     "a digest that is not that of the files": (
@@ -112,7 +112,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], list[tuple[str, str, str]]]] =
         [("manifest", "local/p/it:v1", "local/p/it:v1")],
     ),
     "a version without its files": (
-        lambda home: execute(home, "DELETE FROM entries WHERE artifact_id = 1 AND path = 'a.txt'"),
+        lambda home: execute(home, "DELETE FROM entries WHERE layer_id = 1 AND path = 'a.txt'"),
         [("database", "local/p/it:v0", ""), ("manifest", "local/p/it:v0", "local/p/it:v0")],
     ),
     "a number that nobody was given": (

@@ -138,8 +138,9 @@ def commit(_: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     artifact_id = ids.decode("Artifact", input["artifact_id"])
     context.access.write_artifact(artifact_id)
     brought = possession.announced(context.connection, artifact_id)
+    base_id = uploads.base_of(context.connection, artifact_id)
     committed = uploads.commit(context.connection, artifact_id, blobs=context.blobs, user_id=context.user.id)
-    possession.require(context.connection, context.access, artifact_id, brought)
+    possession.require(context.connection, context.access, artifact_id, brought, base_id=base_id)
     return {"artifact": artifacts.by_id(context.connection, committed)}
 
 

@@ -13,12 +13,12 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, false, or_, sele
 from registry.references import REGISTRY_PREFIX
 from registry.server.access import OPENED, RESTRICTED, ROLES, Access, Grants, Level, Place
 from registry.server.context import User
+from registry.server.store.layers import shown
 from registry.server.tables import (
     artifacts,
     collections,
     default_entity,
     entities,
-    entries,
     memberships,
     organization_members,
     project_teams,
@@ -79,7 +79,7 @@ def may_read_blob(connection: Connection, access: Access, md5: str) -> bool:
     """Whether the content is a file or the manifest of some version whose content the user may read."""
     if access.admin:
         return True
-    as_file = select(entries.c.artifact_id).where(entries.c.md5 == md5)
+    as_file = select(shown.c.artifact_id).where(shown.c.md5 == md5)
     as_manifest = select(artifacts.c.id).where(artifacts.c.manifest_md5 == md5)
     where = select(memberships.c.artifact_id).where(
         or_(memberships.c.artifact_id.in_(as_file), memberships.c.artifact_id.in_(as_manifest))

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, func, select, text
 
 from registry.server.store import artifacts as versions
 from registry.server.store import collections as named
+from registry.server.store import layers
 from registry.server.store.artifacts import COMMITTED, PENDING
-from registry.server.tables import aliases, artifacts, collections, entries, memberships
+from registry.server.tables import aliases, artifacts, collections, memberships
 
 _MOST_LINES = 100
 
@@ -113,12 +114,16 @@ def aliases_agree(connection: Connection) -> list[Breach]:
 
 def contents_agree(connection: Connection) -> list[Breach]:
     """The size and number of files of a version are those of its entries; what is not a version has none."""
-    count, size = func.count(entries.c.path), func.coalesce(func.sum(entries.c.size), 0)
+    counted = (
+        select(layers.shown.c.artifact_id, func.count().label("files"), func.sum(layers.shown.c.size).label("size"))
+        .group_by(layers.shown.c.artifact_id)
+        .subquery()
+    )
+    count, size = func.coalesce(counted.c.files, 0), func.coalesce(counted.c.size, 0)
     query = (
         select(artifacts.c.id, artifacts.c.state, artifacts.c.file_count, artifacts.c.size, count, size)
-        .join(entries, entries.c.artifact_id == artifacts.c.id, isouter=True)
-        .group_by(artifacts.c.id)
-        .having(
+        .join(counted, counted.c.artifact_id == artifacts.c.id, isouter=True)
+        .where(
             ((artifacts.c.state == COMMITTED) & ((artifacts.c.file_count != count) | (artifacts.c.size != size)))
             | ((artifacts.c.state != COMMITTED) & (count > 0))
             | ((artifacts.c.state == COMMITTED) & artifacts.c.manifest_md5.is_(None))
@@ -133,6 +138,12 @@ def contents_agree(connection: Connection) -> list[Breach]:
     return found
 
 
+def layers_are_used(connection: Connection) -> list[Breach]:
+    """Every layer is of a version: the bytes that it names would be kept for nobody."""
+    found = layers.without_versions(connection)[:_MOST_LINES]
+    return [Breach(where=f"layer {number}", says="its files are of no version") for number in found]
+
+
 def committed(connection: Connection, *, after: int, first: int) -> list[Described]:
     """A page of the committed versions, by id."""
     columns = (artifacts.c.id, artifacts.c.digest, artifacts.c.digest_algorithm.label("algorithm"), artifacts.c.manifest_md5)
@@ -144,7 +155,7 @@ def committed(connection: Connection, *, after: int, first: int) -> list[Describ
 
 def lines(connection: Connection, artifact_id: int) -> Iterator[tuple[str, str]]:
     """The paths of a version and their digests, in path order, without holding them all."""
-    query = select(entries.c.path, entries.c.digest).where(entries.c.artifact_id == artifact_id).order_by(entries.c.path)
+    query = layers.of_version(connection, artifact_id)
     for row in connection.execute(query.execution_options(yield_per=1000)):
         yield row.path, row.digest
 

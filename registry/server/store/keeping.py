@@ -3,7 +3,7 @@
 Every column that holds the md5 of stored bytes is in one of two lists. What a version or a run file *needs* must be there;
 what is only *announced* may still be on its way, and is kept all the same: an upload that was told "this is stored
 already" relies on nothing but the row that it then wrote. A test compares the lists with the tables, so that a new column
-cannot be forgotten by `collecting`, which deletes what nothing here names.
+cannot be forgotten by `collecting`, which deletes what nothing here names. No entry is kept that no version shows (`layers`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, func, null, select, union
 
 from registry.server.store import artifacts as versions
+from registry.server.store.layers import shown, shown_without
 from registry.server.tables import (
     artifacts,
     contested,
@@ -69,7 +70,11 @@ def kept(connection: Connection, prefix: str, *, without: Collection[int] = ()) 
     for column in (*NEEDED, *ANNOUNCED):
         question = select(column).where(_begins(column, prefix))
         owner = artifacts.c.id if column.table is artifacts else column.table.c.get("artifact_id")
-        questions.append(question if owner is None or not without else question.where(owner.not_in(gone)))
+        if without and column.table is entries:
+            question = question.where(shown_without(without))
+        elif without and owner is not None:
+            question = question.where(owner.not_in(gone))
+        questions.append(question)
     return set(connection.execute(union(*questions)).scalars())
 
 
@@ -86,7 +91,7 @@ def unkept(connection: Connection, md5s: Collection[str]) -> set[str]:
 
 def owners(connection: Connection, md5: str) -> list[str]:
     """Who needs a blob, in words: versions with the path in them, then run files; the first few of each."""
-    inside = select(entries.c.artifact_id, entries.c.path).where(entries.c.md5 == md5).order_by(entries.c.artifact_id)
+    inside = select(shown.c.artifact_id, shown.c.path).where(shown.c.md5 == md5).order_by(shown.c.artifact_id)
     paths = {row.artifact_id: row.path for row in connection.execute(inside.limit(_MOST_NAMED))}
     described = select(artifacts.c.id).where(artifacts.c.manifest_md5 == md5).order_by(artifacts.c.id).limit(_MOST_NAMED)
     paths |= dict.fromkeys(connection.execute(described).scalars(), "its manifest")

@@ -3,6 +3,7 @@
 The client announces files, uploads them, and last uploads a manifest that names them all. The manifest is kept as a blob and
 served as that blob, less the uploader's local paths; its entries become rows when the version is committed, so that they can
 be paged. Until then a version does not exist for anybody: `settled` is where a manifest must agree with the stored bytes.
+A version built on another one says only what is its own; the whole manifest, which clients download, is put together here.
 """
 
 from __future__ import annotations
@@ -10,23 +11,23 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import xxhash
-from sqlalchemy import Connection, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from registry.errors import BadData, NotFound
-from registry.server import documents, limits
+from registry.server import documents, limits, manifest_files
 from registry.server.blobs import Blobs
 from registry.server.context import now
 from registry.server.names import check_path, check_reference, readable
-from registry.server.store import multiparts
+from registry.server.store import layers, multiparts
 from registry.server.store.pages import DEFAULT_SIZE, Edge, PageInfo
-from registry.server.tables import entries, manifests, uploads
+from registry.server.tables import artifacts, entries, manifests, uploads
 
 Kind = Literal["FULL", "INCREMENTAL", "PATCH"]
 
@@ -77,10 +78,11 @@ class Contents:
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """The version that an incremental upload adds to, and its manifest as it is served."""
+    """The version that an incremental upload adds to, its manifest as it is served, and whether the server wrote that."""
 
     artifact_id: int
     manifest: bytes
+    written_here: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,56 +179,100 @@ def settled(connection: Connection, artifact_id: int, *, blobs: Blobs, base: Bas
     own: dict[str, Any] = {}
     for part in parts:
         own |= part["contents"]
-    # What was committed once needs no reading with suspicion; its bytes may have been lost since.
-    contents = own if base is None else json.loads(base.manifest)["contents"] | own
-    document = parts[-1] | {"contents": {path: contents[path] for path in sorted(contents)}}
     files = _announced_files(connection, artifact_id)
     md5s = _stored_md5s(connection, own, files)
-    others = {} if base is None else _md5s_of_version(connection, base.artifact_id)
-    sizes = blobs.sizes({*files.values(), *filter(None, md5s.values()), *others.values()})
+    sizes = blobs.sizes({*files.values(), *filter(None, md5s.values())})
     absent = [name for name, md5 in files.items() if md5 not in sizes]
     if absent:
         raise BadData(f"{len(absent)} of {len(files)} announced files never arrived, the first is '{absent[0]}'")
-    lost = [path for path, md5 in others.items() if path not in own and md5 not in sizes]
-    if lost:
-        raise BadData(f"the bytes of '{lost[0]}' are no longer stored, in the version that this one builds on")
     stripped = [entry.pop("local_path", None) for entry in own.values()]
-    untouched = base is None and len(parts) == 1 and not any(stripped)
-    served = blobs.read(announced[-1].md5 or "") if untouched else json.dumps(document, ensure_ascii=False).encode()
-    found = [_entry(artifact_id, path, entry, md5s[path], sizes) for path, entry in own.items()]
-    kept = sum([entry.get("size") or 0 for path, entry in contents.items() if path not in own])
+    found = [_entry(artifact_id, path, own[path], md5s[path], sizes) for path in sorted(own)]
+    if base is not None:
+        return _onto(connection, base, parts[-1], own, found, blobs=blobs, algorithm=algorithm)
+    untouched = len(parts) == 1 and not any(stripped)
     return Contents(
-        served=served,
-        digest=_digest(document["contents"], algorithm),
-        size=kept + sum(entry.size or 0 for entry in found),
-        file_count=len(contents),
+        served=blobs.read(announced[-1].md5 or "")
+        if untouched
+        else manifest_files.written(parts[-1], manifest_files.lines(own)),
+        digest=_digest((_line(entry.path, entry.digest) for entry in found), algorithm),
+        size=sum(entry.size or 0 for entry in found),
+        file_count=len(found),
         merged=announced[-1].kind != "FULL",
         entries=found,
-        base_id=None if base is None else base.artifact_id,
+        base_id=None,
     )
+
+
+def _onto(
+    connection: Connection,
+    base: Base,
+    head: Mapping[str, Any],
+    own: Mapping[str, Any],
+    found: Sequence[Entry],
+    *,
+    blobs: Blobs,
+    algorithm: str,
+) -> Contents:
+    """A base with these entries of a version's own in it.
+
+    What was committed once needs no reading with suspicion; its bytes may have been lost since.
+    """
+    query = layers.of_version(connection, base.artifact_id)
+    wanted = (query.selected_columns[name] for name in ("path", "digest", "size", "md5"))
+    there = connection.execute(query.with_only_columns(*wanted)).all()
+    # By columns: asking each of sixty thousand rows for its fields takes longer than the database needs to find them.
+    paths, digests, sizes, md5s = list(zip(*there, strict=True)) or ((), (), (), ())
+    lost = blobs.absent(md5 for md5 in md5s if md5 is not None)
+    for path, md5 in zip(paths, md5s, strict=True) if lost else ():
+        if md5 in lost and path not in own:
+            raise BadData(f"the bytes of '{path}' are no longer stored, in the version that this one builds on")
+    places = [_place(paths, entry.path) for entry in found]
+    replaced = {entry.path: place.start for entry, place in zip(found, places, strict=True) if place}
+    lines = manifest_files.read(base.manifest, own_layout=base.written_here)
+    if len(lines) != len(there) or not all(manifest_files.is_of(lines[place], path) for path, place in replaced.items()):
+        raise BadData("the manifest of the version that this one builds on does not name the files of that version")
+    said = [_line(entry.path, entry.digest) for entry in found]
+    size = sum(filter(None, sizes)) - sum(sizes[place] or 0 for place in replaced.values())
+    return Contents(
+        served=manifest_files.written(head, _spliced(lines, places, manifest_files.lines(own))),
+        digest=_digest(_spliced(list(map(_line, paths, digests)), places, said), algorithm),
+        size=size + sum(entry.size or 0 for entry in found),
+        file_count=len(there) + len(found) - len(replaced),
+        merged=True,
+        entries=found,
+        base_id=base.artifact_id,
+    )
+
+
+def _place(paths: Sequence[str], path: str) -> range:
+    """Which of the sorted paths it takes the place of: one, or none, before which it belongs."""
+    start = bisect_left(paths, path)
+    return range(start, start + (start < len(paths) and paths[start] == path))
+
+
+def _spliced(lines: Sequence[str], places: Sequence[range], own: Sequence[str]) -> list[str]:
+    """The lines with some of their own in these places, which are in order."""
+    found: list[str] = []
+    done = 0
+    for place, line in zip(places, own, strict=True):
+        found += lines[done : place.start]
+        found.append(line)
+        done = place.stop
+    return [*found, *lines[done:]]
 
 
 def keep(connection: Connection, artifact_id: int, contents: Contents) -> None:
     """Write the entries of a version that is being committed, and forget what was only announced."""
-    if contents.entries:
-        # Spelt for the driver: binding sixty thousand rows by name takes as long as writing them.
-        connection.exec_driver_sql(
-            f"INSERT INTO {entries.name} (artifact_id, path, digest, size, md5, ref) VALUES (?, ?, ?, ?, ?, ?)",
-            [(artifact_id, entry.path, entry.digest, entry.size, entry.md5, entry.ref) for entry in contents.entries],
-        )
-    if contents.base_id is not None:
-        others = [column for column in entries.c if column is not entries.c.artifact_id]
-        copied = select(literal(artifact_id), *others).where(entries.c.artifact_id == contents.base_id)
-        # Paths that the version says itself are there already, and stay.
-        names = ["artifact_id", *(column.name for column in others)]
-        connection.execute(insert(entries).prefix_with("OR IGNORE").from_select(names, copied))
+    own = [(entry.path, entry.digest, entry.size, entry.md5, entry.ref) for entry in contents.entries]
+    layers.write(connection, artifact_id, own, base_id=contents.base_id)
     connection.execute(delete(uploads).where(uploads.c.artifact_id == artifact_id))
     multiparts.forget(connection, artifact_id)
 
 
 def forget(connection: Connection, artifact_id: int) -> None:
     """Drop all that says what a version consists of; bytes that nothing else names become garbage."""
-    for table in (entries, uploads, manifests):
+    layers.forget(connection, artifact_id)
+    for table in (uploads, manifests):
         connection.execute(delete(table).where(table.c.artifact_id == artifact_id))
     multiparts.forget(connection, artifact_id)
 
@@ -241,15 +287,23 @@ def entry_page(
         after: the path that ended the previous page.
         first: how many at most; None for 50.
     """
-    here = [entries.c.artifact_id == artifact_id]
-    if names is not None:
-        here.append(entries.c.path.in_(list(names)))
-    total = connection.execute(select(func.count()).select_from(entries).where(*here)).scalar_one()
+    here = [] if names is None else [entries.c.path.in_(list(names))]
     size = DEFAULT_SIZE if first is None else max(0, min(first, _LARGEST_PAGE))
-    query = select(entries).where(*here, entries.c.path > (after or "")).order_by(entries.c.path).limit(size + 1)
-    rows = connection.execute(query).all()
+    query = layers.of_version(connection, artifact_id, *here, entries.c.path > (after or ""))
+    rows = connection.execute(query.limit(size + 1)).all()
     items = [Entry(**row._mapping) for row in rows[:size]]
+    if names is None:
+        total = count(connection, artifact_id)
+    else:
+        some = layers.of_version(connection, artifact_id, *here).subquery()
+        total = connection.execute(select(func.count()).select_from(some)).scalar_one()
     return EntryPage(items=items, total_count=total, more=bool(items) and len(rows) > size)
+
+
+def count(connection: Connection, artifact_id: int) -> int:
+    """How many entries a version has; none before it is one and when it was deleted."""
+    said = select(artifacts.c.file_count).where(artifacts.c.id == artifact_id, artifacts.c.manifest_md5.is_not(None))
+    return connection.execute(said).scalar_one_or_none() or 0
 
 
 def hex_digest(text: str, *, algorithm: str = MD5) -> str:
@@ -287,12 +341,6 @@ def _current(announced: Sequence[Manifest]) -> Sequence[Manifest]:
     return patches or announced[-1:]
 
 
-def _md5s_of_version(connection: Connection, artifact_id: int) -> dict[str, str]:
-    """The hex md5 of each stored file of a version, by path."""
-    query = select(entries.c.path, entries.c.md5).where(entries.c.artifact_id == artifact_id, entries.c.md5.is_not(None))
-    return dict(connection.execute(query).tuples().all())
-
-
 def _announced_files(connection: Connection, artifact_id: int) -> dict[str, str]:
     """The hex md5 of each announced file, by name."""
     rows = connection.execute(
@@ -324,9 +372,12 @@ def _parsed(raw: bytes) -> dict[str, Any]:
     return document
 
 
-def _digest(contents: Mapping[str, Mapping[str, Any]], algorithm: str) -> str:
+def _line(path: str, digest: str) -> str:
+    return f"{path}:{digest}\n"
+
+
+def _digest(lines: Iterable[str], algorithm: str) -> str:
     """The digest by which W&B's client knows an artifact: over all paths and their digests, in path order."""
-    lines = [f"{path}:{entry['digest']}\n" for path, entry in contents.items()]
     said = "wandb-artifact-manifest-v1\n{}".format("".join(lines)).encode()
     hasher = hashlib.md5(said, usedforsecurity=False) if algorithm == MD5 else xxhash.xxh128(said)
     return hasher.hexdigest()

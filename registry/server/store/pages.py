@@ -65,11 +65,13 @@ def page(
     after: str | None,
     first: int | None,
     backwards: Select[Any] | None = None,
+    total: int | None = None,
 ) -> Page[T]:
     """Fetch one page of an ordered query.
 
     Args:
         make: turns a row into an item.
+        total: how many rows there are; None where they have to be counted.
         backwards: the same in the opposite order. What comes before a page is walked through: a late one is reached from there.
         after: a cursor of an earlier page, or None (or an empty text) for the start.
         first: how many items at most; None for 50.
@@ -80,7 +82,8 @@ def page(
         raise BadData(f"first is {first}: ask for no fewer than 0 items")
     start = offset(after)
     size = DEFAULT_SIZE if first is None else min(first, _LARGEST)
-    total = connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
+    if total is None:
+        total = connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
     left = max(0, total - start)
     if backwards is None or left >= start:
         rows = _fitting(connection.execute(query.limit(size).offset(start)))

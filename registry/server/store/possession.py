@@ -15,7 +15,9 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from registry.errors import BadData
 from registry.server.access import Access, Level
 from registry.server.blobs import Blobs
-from registry.server.tables import artifacts, collections, contested, entries, memberships, uploads
+from registry.server.store import layers
+from registry.server.store.layers import shown
+from registry.server.tables import artifacts, collections, contested, memberships, uploads
 
 # SQLite takes some thousands of values in one statement.
 _AT_ONCE = 900
@@ -26,10 +28,10 @@ def unreadable(connection: Connection, access: Access, md5s: Iterable[str]) -> s
     left = set() if access.admin else set(md5s)
     for some in _pieces(sorted(left)):
         where = (
-            select(entries.c.md5, collections.c.project_id)
-            .join(memberships, memberships.c.artifact_id == entries.c.artifact_id)
+            select(shown.c.md5, collections.c.project_id)
+            .join(memberships, memberships.c.artifact_id == shown.c.artifact_id)
             .join(collections, collections.c.id == memberships.c.collection_id)
-            .where(entries.c.md5.in_(some))
+            .where(shown.c.md5.in_(some))
         )
         described = (
             select(artifacts.c.manifest_md5, collections.c.project_id)
@@ -68,11 +70,12 @@ def announced(connection: Connection, artifact_id: int) -> set[str]:
     return set(connection.execute(select(uploads.c.md5).where(uploads.c.artifact_id == artifact_id)).scalars())
 
 
-def require(connection: Connection, access: Access, artifact_id: int, brought: Collection[str]) -> None:
+def require(connection: Connection, access: Access, artifact_id: int, brought: Collection[str], *, base_id: int | None) -> None:
     """That an artifact, just committed, is made of what was brought with it and of what the user can read elsewhere.
 
     Args:
         brought: what was `announced` before.
+        base_id: the version that it builds on; what that has needs no asking about, if the user can read it.
     Raises:
         BadData: it names other content, or some that never came.
     """
@@ -80,8 +83,8 @@ def require(connection: Connection, access: Access, artifact_id: int, brought: C
         return
     missing = list(connection.execute(select(contested.c.md5).where(contested.c.artifact_id == artifact_id)).scalars())
     if not missing:
-        inside = select(entries.c.md5).where(entries.c.artifact_id == artifact_id, entries.c.md5.is_not(None))
-        named = set(connection.execute(inside).scalars()) - set(brought)
+        readable = base_id is not None and access.artifact_level(base_id) >= Level.READ
+        named = layers.md5s_beside(connection, artifact_id, base_id if readable else None) - set(brought)
         before = _elsewhere(connection, access, artifact_id, named)
         missing = sorted(named - before)
     if missing:
@@ -93,10 +96,10 @@ def _elsewhere(connection: Connection, access: Access, artifact_id: int, md5s: C
     found: set[str] = set()
     for some in _pieces(sorted(md5s)):
         query = (
-            select(entries.c.md5, collections.c.project_id)
-            .join(memberships, memberships.c.artifact_id == entries.c.artifact_id)
+            select(shown.c.md5, collections.c.project_id)
+            .join(memberships, memberships.c.artifact_id == shown.c.artifact_id)
             .join(collections, collections.c.id == memberships.c.collection_id)
-            .where(entries.c.md5.in_(some), entries.c.artifact_id != artifact_id)
+            .where(shown.c.md5.in_(some), shown.c.artifact_id != artifact_id)
             .distinct()
         )
         found |= {md5 for md5, project in connection.execute(query).all() if access.level(project) >= Level.READ}

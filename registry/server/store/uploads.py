@@ -163,6 +163,14 @@ def complete_parts(connection: Connection, artifact_id: int, token: str, said: M
     return whole.md5
 
 
+def base_of(connection: Connection, artifact_id: int) -> int | None:
+    """The version that an incremental upload adds to; None for an upload that is whole, or the first."""
+    announced = manifests.of_artifact(connection, artifact_id)
+    if not announced or announced[-1].kind != "INCREMENTAL" or announced[-1].base_id is None:
+        return None
+    return artifacts.canonical(connection, announced[-1].base_id)
+
+
 def require_pending(connection: Connection, artifact_ids: Iterable[int]) -> None:
     """
     Raises:
@@ -236,12 +244,15 @@ def _committed(connection: Connection, sequence_id: int, digest: str, algorithm:
 
 
 def _base(connection: Connection, artifact_id: int, blobs: Blobs) -> Base | None:
-    """What an incremental upload adds to; None for an upload that is whole, or the first."""
-    announced = manifests.of_artifact(connection, artifact_id)
-    if not announced or announced[-1].kind != "INCREMENTAL" or announced[-1].base_id is None:
+    """
+    Raises:
+        Conflict: it was deleted.
+    """
+    base = base_of(connection, artifact_id)
+    if base is None:
         return None
-    base = artifacts.canonical(connection, announced[-1].base_id)
     md5 = artifacts.row_of(connection, base).manifest_md5
     if md5 is None:
         raise Conflict("the version that this incremental upload builds on was deleted meanwhile")
-    return Base(artifact_id=base, manifest=blobs.read(md5))
+    announced = {manifest.md5 for manifest in manifests.of_artifact(connection, base)}
+    return Base(artifact_id=base, manifest=blobs.read(md5), written_here=md5 not in announced)

@@ -27,8 +27,10 @@ from registry.server.tables.artifacts import (
     collection_tags,
     collections,
     entries,
+    layers,
     manifests,
     memberships,
+    stacks,
     uploads,
 )
 from registry.server.tables.columns import metadata
@@ -71,6 +73,7 @@ __all__ = [
     "history",
     "history_exports",
     "history_keys",
+    "layers",
     "loggings",
     "manifests",
     "memberships",
@@ -86,6 +89,7 @@ __all__ = [
     "run_files",
     "runs",
     "shared_lines",
+    "stacks",
     "sweeps",
     "team_members",
     "trials",

@@ -103,17 +103,31 @@ manifests = Table(
 Index("manifests_by_artifact", manifests.c.artifact_id)
 Index("manifests_by_md5", manifests.c.md5)
 
+# Rows of entries that versions share. A version is a stack of layers; the newer one, which is the one with the greater number,
+# hides what an older one says of the same path. `registry.server.store.layers` tells how they come and go.
+layers = Table("layers", metadata, key())
+
+stacks = Table(
+    "stacks",
+    metadata,
+    to("artifacts", "artifact_id"),
+    to("layers", "layer_id"),
+    PrimaryKeyConstraint("artifact_id", "layer_id"),
+    sqlite_with_rowid=False,
+)
+Index("stacks_by_layer", stacks.c.layer_id)
+
 # What a committed version contains; the manifest file says the same, this can be paged and counted.
 entries = Table(
     "entries",
     metadata,
-    to("artifacts", "artifact_id"),
+    to("layers", "layer_id"),
     Column("path", Text, nullable=False),
     Column("digest", Text, nullable=False),
     Column("size", Integer),
     Column("md5", Text),  # hex of the stored blob; null for references
     Column("ref", Text),
-    PrimaryKeyConstraint("artifact_id", "path"),
+    PrimaryKeyConstraint("layer_id", "path"),
     sqlite_with_rowid=False,
 )
 Index("entries_by_md5", entries.c.md5)

@@ -9,12 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, case, func, select
 
 from registry.server.filters import json_at
+from registry.server.store import layers, manifests
 from registry.server.store.artifacts import COMMITTED
 from registry.server.store.manifests import Entry
 from registry.server.store.overview.places import in_projects
 from registry.server.store.overview.runs import EDGES, Way
 from registry.server.store.pages import Page, page
-from registry.server.tables import artifact_types, artifacts, collections, entries, memberships, projects
+from registry.server.tables import artifact_types, artifacts, collections, memberships, projects
 
 VERDICT_TYPE = "verdict"
 
@@ -96,8 +97,8 @@ def memberships_of(connection: Connection, artifact_id: int) -> list[VersionRow]
 
 def entry_page(connection: Connection, artifact_id: int, *, after: str | None, first: int) -> Page[Entry]:
     """The files of a version in path order."""
-    query = select(entries).where(entries.c.artifact_id == artifact_id).order_by(entries.c.path)
-    return page(connection, query, lambda row: Entry(**row._mapping), after=after, first=first)
+    query, total = layers.of_version(connection, artifact_id), manifests.count(connection, artifact_id)
+    return page(connection, query, lambda row: Entry(**row._mapping), after=after, first=first, total=total)
 
 
 def _outcome() -> Any:
