@@ -115,6 +115,10 @@ SPOILT: dict[str, tuple[Callable[[Path], object], list[tuple[str, str, str]]]] =
         lambda home: execute(home, "DELETE FROM entries WHERE layer_id = 1 AND path = 'a.txt'"),
         [("database", "local/p/it:v0", ""), ("manifest", "local/p/it:v0", "local/p/it:v0")],
     ),
+    "files of no version": (
+        lambda home: execute(home, "INSERT INTO layers (id) VALUES (99)"),
+        [("database", "layer 99", "")],
+    ),
     "a number that nobody was given": (
         lambda home: execute(home, "UPDATE collections SET next_index = 3"),
         [("database", "local/p/it", "")],
