@@ -22,10 +22,10 @@ from registry.server import parts
 from registry.server.blobs import Blobs
 from registry.server.context import now
 from registry.server.database import Busy
-from registry.server.store import artifacts, collections, lineage, manifests, memberships, multiparts, people
+from registry.server.store import artifacts, collections, contents, lineage, manifests, memberships, multiparts, people
 from registry.server.store.artifacts import COMMITTED, DELETED, PENDING
 from registry.server.store.collections import Collection
-from registry.server.store.manifests import Base
+from registry.server.store.contents import Base
 from registry.server.tables import artifact_tags, client_ids
 from registry.server.tables import artifacts as table
 
@@ -96,19 +96,19 @@ def commit(connection: Connection, artifact_id: int, *, blobs: Blobs, user_id: i
     if row.state == DELETED:
         raise Conflict("the artifact was deleted while it was being uploaded")
     base = _base(connection, artifact_id, blobs)
-    contents = manifests.settled(connection, artifact_id, blobs=blobs, base=base, algorithm=row.digest_algorithm)
+    found = contents.settled(connection, artifact_id, blobs=blobs, base=base, algorithm=row.digest_algorithm)
     for token in multiparts.tokens(connection, artifact_id=artifact_id):
         parts.below(blobs.folder).forget(token)
-    if not contents.merged and contents.digest != row.digest:
-        raise BadData(f"the manifest's digest is {contents.digest}; the artifact was announced with {row.digest}")
+    if not found.merged and found.digest != row.digest:
+        raise BadData(f"the manifest's digest is {found.digest}; the artifact was announced with {row.digest}")
     pending: list[str] = json.loads(row.pending_aliases)
-    equal = _committed(connection, row.sequence_id, contents.digest, row.digest_algorithm)
+    equal = _committed(connection, row.sequence_id, found.digest, row.digest_algorithm)
     if equal is not None:
         _merge(connection, loser=artifact_id, winner=equal)
         membership = memberships.of_artifact(connection, equal, collection_id=row.sequence_id)[0]
         memberships.set_aliases(connection, membership, pending, user_id=user_id)
         return equal
-    manifests.keep(connection, artifact_id, contents)
+    contents.keep(connection, artifact_id, found)
     membership = memberships.add(connection, row.sequence_id, artifact_id)
     connection.execute(
         update(table)
@@ -116,10 +116,10 @@ def commit(connection: Connection, artifact_id: int, *, blobs: Blobs, user_id: i
         .values(
             state=COMMITTED,
             version_index=membership.version_index,
-            digest=contents.digest,
-            manifest_md5=blobs.write([contents.served]).md5,
-            size=contents.size,
-            file_count=contents.file_count,
+            digest=found.digest,
+            manifest_md5=blobs.write([found.served]).md5,
+            size=found.size,
+            file_count=found.file_count,
             pending_aliases="[]",
             updated_at=now(),
         )
