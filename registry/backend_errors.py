@@ -35,11 +35,15 @@ def translated(doing: str, *, hint: str | None = None) -> Iterator[None]:
 def _translation(error: Exception, doing: str, hint: str | None) -> RegError:
     cause = getattr(error, "exc", None) or error
     words = " ".join(str(error).split())
+    if isinstance(error, wandb.errors.AuthenticationError) and isinstance(error.__cause__, WandbApiFailedError):
+        # The SDK calls it that, whatever went wrong when it asked whose key this is.
+        refused = _by_status(_status(error.__cause__), f"cannot {doing}: {words}", hint)
+        if isinstance(refused, Unreachable):
+            return refused
     if isinstance(error, wandb.errors.AuthenticationError) or "api_key not configured" in words.lower():
         return Unauthorised(f"cannot {doing}: the server does not accept the key ({words})", hint="export WANDB_API_KEY=...")
     if isinstance(cause, WandbApiFailedError):
-        status = cause.response.http_status if cause.response is not None else None
-        return _by_status(status or None, f"cannot {doing}: {words}", hint)
+        return _by_status(_status(cause), f"cannot {doing}: {words}", hint)
     if isinstance(cause, requests.HTTPError):
         status = cause.response.status_code if cause.response is not None else None
         return _by_status(status, f"cannot {doing}: {words}", hint)
@@ -50,6 +54,11 @@ def _translation(error: Exception, doing: str, hint: str | None) -> RegError:
     if isinstance(cause, ValueError):
         return NotFound(f"cannot {doing}: {words}", hint=hint)
     return RemoteProblem(f"cannot {doing}: {type(error).__name__}: {words}", hint=hint)
+
+
+def _status(error: WandbApiFailedError) -> int | None:
+    """The status of the answer, if there was one."""
+    return (error.response.http_status or None) if error.response is not None else None
 
 
 def _by_status(status: int | None, message: str, hint: str | None) -> RegError:

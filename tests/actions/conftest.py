@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from registry import policy, promotion, questions
+from registry.backend import Backend
 from registry.connection import connect
 from registry.embedded import announce
 from registry.provenance import Provenance
@@ -74,10 +75,27 @@ class Machine:
         }
 
 
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with three evaluated models, of which v0 holds `production`; v1 is better and v2 worse."""
+    home = tmp_path_factory.mktemp("evaluated") / "home"
+    with our_user(home) as backend:
+        data = made.dataset(backend)
+        for name, wrong in (("baseline", 60), ("better", 8), ("worse", 120)):
+            made.model(backend, data, name, wrong=wrong)
+        first = questions.ask(backend, parse("model:v0"), policy.load(made.RULES, name="first"))
+        promotion.promote(backend, first, None, by=Provenance(actor="ann"))
+    return home
+
+
 @pytest.fixture
-def machine(checkout: Path, python: Path, tmp_path: Path) -> Iterator[Machine]:
+def machine(request: pytest.FixtureRequest, checkout: Path, python: Path, tmp_path: Path) -> Iterator[Machine]:
+    if "models" in request.fixturenames:
+        shutil.copytree(request.getfixturevalue("evaluated"), tmp_path / "home")
     with running(tmp_path / "home") as server, announce(tmp_path / "home", server.url):
         homes = {name: str(tmp_path / "user") for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
+        # The setuptools that is here builds the package; pip itself would fetch another each time. "0" is pip's "no".
+        homes["PIP_NO_BUILD_ISOLATION"] = "0"
         path = f"{python}{os.pathsep}{os.environ['PATH']}"
         environment = runner.machine(PATH=path, **homes, GITHUB_ACTOR="ann", GITHUB_REPOSITORY="team/repository")
         # The checkout's own packages must not be found before they are installed.
@@ -86,26 +104,20 @@ def machine(checkout: Path, python: Path, tmp_path: Path) -> Iterator[Machine]:
 
 
 @contextmanager
-def our_user(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def our_user(home: Path) -> Iterator[Backend]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
-            patch.setenv(name, str(machine.temporary.parent / "us"))
-        with connect(made.settings_of(machine.server.home)) as backend:
+            patch.setenv(name, str(home.parent / "us"))
+        with connect(made.settings_of(home)) as backend:
             yield backend
 
 
 @pytest.fixture
-def models(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """Three evaluated models, of which v0 holds `production`; v1 is better and v2 worse. Returns who holds it."""
-    with our_user(machine, monkeypatch) as backend:
-        data = made.dataset(backend)
-        for name, wrong in (("baseline", 60), ("better", 8), ("worse", 120)):
-            made.model(backend, data, name, wrong=wrong)
-        first = questions.ask(backend, parse("model:v0"), policy.load(made.RULES, name="first"))
-        promotion.promote(backend, first, None, by=Provenance(actor="ann"))
+def models(machine: Machine) -> Callable[[], str]:
+    """The machine's server is that of `evaluated`. Returns who holds `production`."""
 
     def holder() -> str:
-        with our_user(machine, monkeypatch) as backend:
+        with our_user(machine.server.home) as backend:
             found = backend.holder(PRODUCTION)
             assert found is not None
             return found.origin.tag or ""

@@ -10,7 +10,7 @@ import pytest
 
 from registry import policy
 from tests.actions import runner
-from tests.actions.conftest import ROOT, Machine
+from tests.actions.conftest import Machine
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 def repository(machine: Machine, tmp_path: Path) -> Path:
     """A user's repository with data, on a branch of their own name, after `pip install` and `reg init`."""
     folder = tmp_path / "my digits"
-    shutil.copytree(ROOT / "tests" / "data" / "digits", folder / "dataset")
+    shutil.copytree(machine.folder / "tests" / "data" / "digits", folder / "dataset")
     subprocess.run(["git", "init", "--quiet", "--initial-branch", "trunk", str(folder)], check=True)
     for command in (f"python -m pip install --quiet {machine.folder}", f"cd '{folder}' && reg init"):
         done = subprocess.run(["bash", "-ec", command], env=dict(machine.environment), capture_output=True, text=True)
@@ -27,7 +27,9 @@ def repository(machine: Machine, tmp_path: Path) -> Path:
     return folder
 
 
-def test_it_finds_out_what_it_can_its_workflow_passes_and_it_overwrites_nothing(machine: Machine, repository: Path) -> None:
+def test_it_finds_out_what_it_can_its_workflow_passes_without_a_secret_and_it_overwrites_nothing(
+    machine: Machine, repository: Path
+) -> None:
     assert (repository / "reg.yaml").read_text().splitlines()[1:] == ["project: my-digits", "policy: policy.yaml"]
     assert policy.load((repository / "policy.yaml").read_text(), name="policy.yaml").target.alias == "production"
     promoting = runner.load(repository / ".github" / "workflows" / "gate-and-promote.yml")
@@ -38,6 +40,8 @@ def test_it_finds_out_what_it_can_its_workflow_passes_and_it_overwrites_nothing(
     contexts = machine.contexts(secrets={}, vars={}, github={"event_name": "pull_request", "ref": "x", "event": {}})
     life = runner.run_job(validating, "life", folder=repository, contexts=contexts, environment=machine.environment)
     assert life.failed is None, life.log
+    assert "# PASS" in life["Promote, by a policy that asks only whether there is evidence"].summary
+    assert "flowchart LR" in life["Show the lineage"].out
     (repository / "policy.yaml").write_text("mine")
     again = subprocess.run(
         ["bash", "-ec", "reg init"], cwd=repository, env=dict(machine.environment), capture_output=True, text=True

@@ -1,4 +1,7 @@
-"""Every `run:` step of our workflows, run in a clean checkout against the embedded server, with candidates good and bad."""
+"""Every `run:` step of our workflows, run in a clean checkout against the embedded server, with candidates good and bad.
+
+The whole life of `validate.yml` passes in `test_init`: ours is the file that `reg init` writes, but for a few words.
+"""
 
 from __future__ import annotations
 
@@ -75,15 +78,6 @@ def test_a_push_does_nothing_until_a_model_is_named(machine: Machine) -> None:
     contexts = machine.contexts(github={"event_name": "push", "event": {}})
     gate = runner.run_job(workflow, "gate", folder=machine.folder, contexts=contexts, environment=machine.environment)
     assert gate.skipped
-
-
-def test_a_pull_request_is_validated_by_a_whole_life_without_a_secret(machine: Machine) -> None:
-    workflow = runner.load(machine.folder / ".github" / "workflows" / "validate.yml")
-    contexts = machine.contexts(secrets={}, vars={}, github={"event_name": "pull_request", "ref": "x", "event": {}})
-    life = runner.run_job(workflow, "life", folder=machine.folder, contexts=contexts, environment=machine.environment)
-    assert life.failed is None, life.log
-    assert "# PASS" in life["Promote, by a policy that asks only whether there is evidence"].summary
-    assert "flowchart LR" in life["Show the lineage"].out
 
 
 def test_a_pull_request_with_a_broken_policy_is_refused(machine: Machine, tmp_path: Path) -> None:

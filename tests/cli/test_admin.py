@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from registry.cli import run
-from tests.cli.conftest import Done, Reg
+from tests.cli.conftest import Done, Inside, Reg
 from tests.wire.conftest import Server, running
 
 
@@ -43,11 +43,11 @@ def remote(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     return call
 
 
-def test_a_home_without_a_server_is_administered(reg: Reg) -> None:
-    added = reg("admin", "user", "add", "alice", "--email", "alice@example.org")
+def test_a_home_without_a_server_is_administered(inside: Inside) -> None:
+    added = inside("admin", "user", "add", "alice", "--email", "alice@example.org")
     assert (added.code, added.err) == (0, "added user alice; its key, shown this once:\n")
     assert len(added.out.strip()) == 40
-    listed = reg("admin", "user", "ls", "--json").data["users"]
+    listed = inside("admin", "user", "ls", "--json").data["users"]
     assert [(one["username"], one["keys"]) for one in listed][1:] == [("alice", [added.out[:8]])]
 
 
@@ -121,11 +121,11 @@ class _Elsewhere(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_server_that_is_none_of_ours_is_named(reg: Reg) -> None:
+def test_a_server_that_is_none_of_ours_is_named(inside: Inside) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), _Elsewhere) as elsewhere:
         threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{elsewhere.server_port}"
-        done = replace(reg, extra={"WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40})("admin", "user", "ls")
+        done = replace(inside, extra={"WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40})("admin", "user", "ls")
         elsewhere.shutdown()
     assert (done.code, done.err.splitlines()[0]) == (
         8,
@@ -134,8 +134,8 @@ def test_a_server_that_is_none_of_ours_is_named(reg: Reg) -> None:
     )
 
 
-def test_the_cloud_is_not_administered(reg: Reg) -> None:
-    done = replace(reg, extra={"WANDB_API_KEY": "0" * 40})("admin", "user", "ls", "--json")
+def test_the_cloud_is_not_administered(inside: Inside) -> None:
+    done = replace(inside, extra={"WANDB_API_KEY": "0" * 40})("admin", "user", "ls", "--json")
     error = json.loads(done.out)["error"]
     assert (done.code, "the settings name W&B's cloud" in error["message"]) == (2, True)
 

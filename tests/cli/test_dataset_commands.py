@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import Reg
+from tests.cli.conftest import Inside
 
 pytestmark = pytest.mark.slow
 
@@ -28,9 +28,9 @@ def draw(folder: Path, pixels: np.ndarray) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def packed(make_reg: Callable[[str], Reg]) -> tuple[Reg, dict[str, bytes]]:
+def packed(make_served: Callable[[str], Inside]) -> tuple[Inside, dict[str, bytes]]:
     """A home with a packed dataset, and the files that were packed."""
-    reg = make_reg("packed")
+    reg = make_served("packed")
     files = draw(reg.folder / "pets", NOISE)
     done = reg("dataset", "push", "pets", "--pack")
     assert (done.code, done.out) == (0, "pets:v0 is new\n"), done.err
@@ -38,13 +38,13 @@ def packed(make_reg: Callable[[str], Reg]) -> tuple[Reg, dict[str, bytes]]:
     return reg, files
 
 
-def test_a_packed_dataset_is_unchanged_when_pushed_again(packed: tuple[Reg, dict[str, bytes]]) -> None:
+def test_a_packed_dataset_is_unchanged_when_pushed_again(packed: tuple[Inside, dict[str, bytes]]) -> None:
     reg, _ = packed
     assert "pets:v0 is unchanged" in reg("dataset", "push", "pets", "--pack").out
     assert list(reg.home.glob("packing-*")) == []
 
 
-def test_unpacking_gives_the_files_back(packed: tuple[Reg, dict[str, bytes]]) -> None:
+def test_unpacking_gives_the_files_back(packed: tuple[Inside, dict[str, bytes]]) -> None:
     reg, files = packed
     assert reg("dataset", "pull", "pets:v0", "--unpack", "--to", "back").code == 0
     back = reg.folder / "back"
@@ -52,7 +52,7 @@ def test_unpacking_gives_the_files_back(packed: tuple[Reg, dict[str, bytes]]) ->
     assert sorted(p.name for p in back.iterdir()) == ["reg.dataset.json", "test", "train"]
 
 
-def test_two_versions_are_compared_by_items_leakage_and_drift(packed: tuple[Reg, dict[str, bytes]]) -> None:
+def test_two_versions_are_compared_by_items_leakage_and_drift(packed: tuple[Inside, dict[str, bytes]]) -> None:
     reg, _ = packed
     other = (NOISE[:40] // 4).astype(np.uint8)
     other[3] = NOISE[4]  # an item of train becomes one of test
@@ -71,7 +71,7 @@ def test_two_versions_are_compared_by_items_leakage_and_drift(packed: tuple[Reg,
 
 
 def test_images_of_many_sizes_are_pushed_with_the_command_that_the_refusal_proposes(
-    packed: tuple[Reg, dict[str, bytes]],
+    packed: tuple[Inside, dict[str, bytes]],
 ) -> None:
     reg, _ = packed
     for number in range(24):
@@ -91,7 +91,7 @@ def test_images_of_many_sizes_are_pushed_with_the_command_that_the_refusal_propo
     assert "image 16×16×1" in (reg.folder / "sizes.html").read_text(encoding="utf-8")
 
 
-def test_a_file_uri_is_a_reference(packed: tuple[Reg, dict[str, bytes]]) -> None:
+def test_a_file_uri_is_a_reference(packed: tuple[Inside, dict[str, bytes]]) -> None:
     reg, _ = packed
     done = reg("dataset", "push", f"file://{reg.folder}/pets", "--name", "here")
     assert (done.code, done.out) == (0, "here:v0 is new\n"), done.err
@@ -108,11 +108,11 @@ def test_a_file_uri_is_a_reference(packed: tuple[Reg, dict[str, bytes]]) -> None
     ],
     ids=["no boto3", "packed and left", "a bucket packed", "nothing there"],
 )
-def test_what_cannot_be_pushed_is_refused_before_a_server_starts(reg: Reg, words: list[str], message: str) -> None:
-    done = reg("dataset", "push", *words)
+def test_what_cannot_be_pushed_is_refused_before_a_server_starts(inside: Inside, words: list[str], message: str) -> None:
+    done = inside("dataset", "push", *words)
     assert done.code in (2, 7)
     assert message in done.err
-    assert not (reg.home / "blobs").exists()
+    assert not (inside.home / "blobs").exists()
 
 
 def _seen(values: list[object]) -> dict[str, object]:

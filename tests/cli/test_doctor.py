@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from tests.cli.conftest import Done, Reg
+from tests.cli.conftest import Done, Inside, Reg
 
 pytest.importorskip("torch")
 HOMES = Path(__file__).parents[1] / "golden" / "homes"
@@ -25,14 +25,14 @@ def findings(done: Done) -> dict[str, Any]:
 
 
 @pytest.fixture
-def golden(reg: Reg) -> Reg:
+def golden(inside: Inside) -> Inside:
     """`reg` with the home of the first schema."""
     with tarfile.open(HOMES / "0001.tar.xz") as archive:
-        archive.extractall(reg.home.parent, filter="data")
-    return reg
+        archive.extractall(inside.home.parent, filter="data")
+    return inside
 
 
-def test_versions_sizes_and_the_schema_are_told_before_and_after_a_migration(golden: Reg) -> None:
+def test_versions_sizes_and_the_schema_are_told_before_and_after_a_migration(golden: Inside) -> None:
     before = findings(golden("doctor", "--json"))
     tested = str(next(r.specifier for r in map(Requirement, requires("reg-lifecycle") or []) if r.name == "wandb"))
     ours = {"reg": version("reg-lifecycle"), "python": sys.version.split()[0], "sqlite": sqlite3.sqlite_version}
@@ -47,7 +47,7 @@ def test_versions_sizes_and_the_schema_are_told_before_and_after_a_migration(gol
     assert (after["schema"]["state"], after["schema"]["says"]) == ("ok", newest)
 
 
-def test_a_home_of_a_newer_reg_is_a_problem_with_a_way_out(golden: Reg) -> None:
+def test_a_home_of_a_newer_reg_is_a_problem_with_a_way_out(golden: Inside) -> None:
     with closing(sqlite3.connect(golden.home / "reg.db")) as database, database:
         database.execute("INSERT INTO migrations (name) VALUES ('9999 the future')")
     done = golden("doctor", "--json")

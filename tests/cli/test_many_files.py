@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from registry.server.blobs import Blobs
-from tests.cli.conftest import Reg
+from tests.cli.conftest import Inside, Reg
 
 pytestmark = pytest.mark.slow
 
@@ -41,16 +41,18 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def many(make_reg: Callable[[str], Reg]) -> tuple[Reg, Path]:
+def many(make_reg: Callable[[str], Reg]) -> tuple[Inside, Path]:
     """A home that holds 1,200 images, and where they lie."""
-    reg = make_reg("many")
+    made = make_reg("many")
+    # A server for each command: these homes are changed behind their servers' backs.
+    reg = Inside(home=made.home, folder=made.folder)
     folder = draw(reg.folder / "many", 1200)
     done = reg("dataset", "push", "many")
     assert (done.code, done.out) == (0, "many:v0 is new\n"), done.err
     return reg, folder
 
 
-def test_what_changed_is_pushed_and_what_comes_back_is_the_whole(many: tuple[Reg, Path]) -> None:
+def test_what_changed_is_pushed_and_what_comes_back_is_the_whole(many: tuple[Inside, Path]) -> None:
     reg, folder = many
     assert len(list((reg.home / "blobs" / "packs").glob("*.pack"))) == 1
     (changed, added) = (folder / "train" / "cat" / "0001.png", folder / "train" / "dog" / "new.png")
@@ -70,7 +72,7 @@ def test_what_changed_is_pushed_and_what_comes_back_is_the_whole(many: tuple[Reg
     assert {name for name in listed if name.endswith(".png")} == set(files(folder))
 
 
-def test_bytes_that_the_home_has_lost_are_sent_again(many: tuple[Reg, Path]) -> None:
+def test_bytes_that_the_home_has_lost_are_sent_again(many: tuple[Inside, Path]) -> None:
     reg, _ = many
     folder = draw(reg.folder / "few", 80)
     assert reg("dataset", "push", "few").code == 0
@@ -82,7 +84,7 @@ def test_bytes_that_the_home_has_lost_are_sent_again(many: tuple[Reg, Path]) -> 
     assert sorted(files(folder).values()) == sorted(blobs.read(md5(content)) for content in files(folder).values())
 
 
-def test_a_refused_folder_leaves_nothing_in_the_home(many: tuple[Reg, Path]) -> None:
+def test_a_refused_folder_leaves_nothing_in_the_home(many: tuple[Inside, Path]) -> None:
     reg, _ = many
     folder = draw(reg.folder / "bad", 100)
     (folder / "train" / "cat" / "9999.png").write_bytes(b"no picture")

@@ -22,7 +22,7 @@ from registry.connection import connect
 from registry.errors import BadReference
 from registry.records import RunFact, Version
 from registry.references import parse
-from tests.cli.conftest import Done, Reg
+from tests.cli.conftest import Done, Inside, Reg, serving
 from tests.pipelines.own_code import COST, DOCUMENTED, export, write_digits
 
 # Two runs in the SDK's eyes, one in the end; the first logs with steps of its own, as most frameworks do.
@@ -77,7 +77,7 @@ checks:
 class Story:
     """A home in which a script ran as a stage; `key` is the one that the script had."""
 
-    reg: Reg
+    reg: Inside
     done: Done
     key: str
 
@@ -88,11 +88,11 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(make_reg: Callable[[str], Reg]) -> Story:
+def story(make_reg: Callable[[str], Reg]) -> Iterator[Story]:
     root = Path(__file__).parents[2]
     reg = replace(make_reg("own"), extra={"OWN_CODE": str(root), "WANDB_DISABLE_GIT": "true"})
     write_digits(reg.folder / "digits")
-    pushed = reg("dataset", "push", "digits")
+    pushed = Inside(home=reg.home, folder=reg.folder)("dataset", "push", "digits")
     assert pushed.code == 0, pushed.err
     (reg.folder / "train.py").write_text(SCRIPT)
     (reg.folder / "config.yaml").write_text("opt: {lr: 0.1, name: adam}\n")
@@ -100,7 +100,9 @@ def story(make_reg: Callable[[str], Reg]) -> Story:
     words += ["--config", "config.yaml", "--set", "opt.lr=1e-3", "--scale", "1/16", "--json", "--", sys.executable, "train.py"]
     done = reg(*words)
     assert done.code == 0, done.out + done.err
-    return Story(reg=reg, done=done, key=(reg.home / "key").read_text().strip())
+    inside = Inside(home=reg.home, folder=reg.folder, extra=reg.extra)
+    with serving(reg):  # only now: the script had to find the server of its own command
+        yield Story(reg=inside, done=done, key=(reg.home / "key").read_text().strip())
 
 
 @pytest.fixture(scope="module")

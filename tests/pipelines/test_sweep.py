@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.cli.conftest import Done, Reg
+from tests.cli.conftest import Done, Inside
 from tests.wire.conftest import Server, running
 
 SWEEP = {
@@ -34,7 +34,7 @@ TRAINING = ("--set", "epochs=30", "--set", "seed=1", "--set", "patience=null", "
 class Place:
     """`reg` with digits, on a server that outlives its commands."""
 
-    reg: Reg
+    reg: Inside
     server: Server
 
     def states(self, sweep: str) -> list[str]:
@@ -81,9 +81,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("sweep")
     with running(folder / "home", "--crashed-after", "5") as server:
         # As `reg sweep` has it on a server of its own: what a trial says arrives within a second.
-        prompt = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.3"}
+        prompt = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"}
         place = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": server.key}
-        reg = Reg(home=folder / "home", folder=folder, extra=place | prompt)
+        reg = Inside(home=folder / "home", folder=folder, extra=place | prompt)
         digits = load_digits()
         order = np.random.default_rng(0).permutation(len(digits.images))[:600]
         images, labels = (digits.images[order] * 16).clip(0, 255).astype(np.uint8), digits.target[order]

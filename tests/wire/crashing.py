@@ -76,7 +76,7 @@ _PATIENT = {
     f"WANDB_X_{channel}_{setting}": value
     for channel in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")
     for setting, value in (("RETRY_MAX", "50"), ("RETRY_WAIT_MIN_SECONDS", "0.05"), ("RETRY_WAIT_MAX_SECONDS", "0.3"))
-} | {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.05", "WANDB_INIT_TIMEOUT": "60", "WANDB_HTTP_TIMEOUT": "60"}
+} | {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1", "WANDB_INIT_TIMEOUT": "60", "WANDB_HTTP_TIMEOUT": "60"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -299,7 +299,9 @@ def test_wandb_verify_complains_only_about_https(server: Server, tmp_path: Path)
     environment |= server.environment(tmp_path)
     for name in ("WANDB_SILENT", "WANDB_MODE"):
         del environment[name]
-    command = [sys.executable, "-c", "from wandb.cli.cli import cli; cli()", "verify", "--host", server.url]
+    # Its agent of a sweep asks every five seconds whether there is something to do.
+    quick = "from wandb.agents.pyagent import Agent; Agent.HEARTBEAT_SLEEP_SECONDS = 0.5; from wandb.cli.cli import cli; cli()"
+    command = [sys.executable, "-c", quick, "verify", "--host", server.url]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     marks = dict(re.findall(r"^(Checking [^.]+)\.+(.)", ended.stdout, re.MULTILINE))
     # No https on a loopback address.
