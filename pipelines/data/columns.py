@@ -69,7 +69,8 @@ def known_column(names: Sequence[str], name: str, *, file: str, key: str = "targ
     """`name`, when it is one of the columns; `key` is the option that asks for it."""
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
-        hint = (f"--target {near[0]}" if key == "target" else f"drop: [{near[0]}]") if near else None
+        nearest = near[0] if near else names[-1]  # the target is usually the last one
+        hint = f"--target '{nearest}'" if key == "target" else f"drop: [{nearest}]"
         columns = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
         raise BadData(f"{file} has no column '{name}'; its columns are {columns}", hint=hint)
     return name

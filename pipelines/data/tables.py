@@ -283,7 +283,7 @@ def check_names(names: Sequence[str], *, file: File, rows: int) -> None:
     if "" in names:
         raise BadData(f"{file.name}: column {names.index('')} has no name", hint="frame.to_csv('data.csv', index=False)")
     if not rows:
-        raise BadData(f"{file.name} has no rows")
+        raise BadData(f"{file.name} has no rows below its header", hint="put one item in each row, or remove the file")
 
 
 def _read_csv(file: File, *, texts: Sequence[str]) -> Any:

@@ -8,9 +8,9 @@ in `registry.errors` becomes two lines on stderr and its exit code, and a traceb
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Mapping
+from gc import freeze  # not the module: `registry.cli.gc` becomes the attribute `gc` of this one
 from importlib import import_module
 from importlib.metadata import entry_points
 
@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run `reg` and exit with the code of what happened."""
     arguments = sys.argv[1:] if arguments is None else arguments
     code = run(arguments)
-    gc.freeze()  # the interpreter would look through everything there is for cycles before it ends: a quarter of a second
+    freeze()  # the interpreter would look through everything there is for cycles before it ends: a quarter of a second
     sys.exit(code)
 
 

@@ -33,8 +33,23 @@ def lines(done: Done) -> list[str]:
         (["show", "m@md5:12"], 2, "'md5:12' is not a digest", "md5:<32 hex digits>"),
         (["ls", "--project", "a/b"], 2, "'a/b' is not a name", "--project my-project"),
         (["dataset", "push", "nowhere/"], 2, "nowhere", ""),
+        (["train", "--dataset", "iris", "--name", "mein modell"], 2, "'mein modell' cannot be a name", "--name mein-modell"),
+        (["exec", "--out", "ü=out/", "--", "true"], 2, "'ü' cannot be a name", "--out my-name=out/"),
+        (["sweep", "nowhere.yaml", "--dataset", "iris"], 2, "nowhere.yaml: No such file", "reg sweep path/to/sweep.yaml"),
     ],
-    ids=["command", "missing option", "unknown option", "reference", "alias", "digest", "project", "no such folder"],
+    ids=[
+        "command",
+        "missing option",
+        "unknown option",
+        "reference",
+        "alias",
+        "digest",
+        "project",
+        "no such folder",
+        "name of a model",
+        "name of an output",
+        "no such file",
+    ],
 )
 def test_bad_words_are_refused_before_anything_is_written(reg: Reg, words: list[str], code: int, error: str, hint: str) -> None:
     done = reg(*words)
@@ -48,12 +63,12 @@ def test_an_absent_artifact_says_where_to_look(reg: Reg) -> None:
     done = reg("show", "model:v3")
     assert done.code == 1
     assert "model:v3" in lines(done)[0]
-    assert lines(done)[1] == "Hint: reg ls model"
+    assert lines(done)[1] == "Hint: reg dataset push data/"  # of an empty project there is nothing to list
 
 
 def test_an_error_is_data_with_json(reg: Reg) -> None:
     done = reg("show", "model:v3", "--json")
-    assert (done.code, done.data["error"]["exit_code"], done.data["error"]["hint"]) == (1, 1, "reg ls model")
+    assert (done.code, done.data["error"]["exit_code"], done.data["error"]["hint"]) == (1, 1, "reg dataset push data/")
     assert done.err == ""
 
 
@@ -99,6 +114,27 @@ def test_a_server_that_is_not_there_is_named(reg: Reg) -> None:
     done = Reg(home=reg.home, folder=reg.folder, extra=nowhere)("ls")
     assert done.code == 8
     assert f"127.0.0.1:{port}" in lines(done)[0]
+    assert "key" not in lines(done)[0]
+    assert lines(done)[1] == "Hint: check WANDB_BASE_URL and the network; reg doctor"
+
+
+def test_a_key_that_is_missing_is_asked_for(reg: Reg) -> None:
+    done = Reg(home=reg.home, folder=reg.folder, extra={"WANDB_BASE_URL": "http://127.0.0.1:9"})("ls")
+    assert (done.code, lines(done)[1]) == (8, "Hint: export WANDB_API_KEY=...")
+    assert "there is no key" in lines(done)[0]
+
+
+def test_a_command_that_writes_refuses_to_write_nowhere(reg: Reg) -> None:
+    done = Reg(home=reg.home, folder=reg.folder, extra={"WANDB_MODE": "offline"})("exec", "--", "touch", "ran")
+    assert (done.code, lines(done)[1]) == (2, "Hint: export WANDB_MODE=online")
+    assert "W&B is offline" in lines(done)[0]
+    assert not (reg.folder / "ran").exists()
+
+
+def test_gc_ends_as_well_as_it_began(reg: Reg) -> None:
+    assert reg("admin", "user", "ls").code == 0  # makes the home
+    done = reg("gc", "--dry-run")
+    assert (done.code, done.err) == (0, f"home {reg.home}\n")
 
 
 def test_a_key_that_the_server_does_not_know_is_refused(reg: Reg) -> None:
