@@ -30,7 +30,8 @@ def failed_to_verify(words: str) -> Exception:
         (
             failed_to_verify("giving up after 4 attempt(s): connection refused\nwhile retrying: connection refused"),
             Unreachable,
-            "cannot log it: Failed to verify credentials with http://127.0.0.1:9: giving up after 4 attempt(s): connection refused",
+            "cannot log it: Failed to verify credentials with http://127.0.0.1:9: "
+            "giving up after 4 attempt(s): connection refused",
         ),
         (
             wandb.errors.AuthenticationError("WANDB_API_KEY invalid: API key must have 40+ characters, has 5."),

@@ -6,6 +6,7 @@ Messages name the row as item ids do: counted from 0, the header not included.
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -70,7 +71,7 @@ def known_column(names: Sequence[str], name: str, *, file: str, key: str = "targ
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         nearest = near[0] if near else names[-1]  # the target is usually the last one
-        hint = f"--target '{nearest}'" if key == "target" else f"drop: [{nearest}]"
+        hint = f"--target {shlex.quote(nearest)}" if key == "target" else f"drop: [{nearest}]"
         columns = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
         raise BadData(f"{file} has no column '{name}'; its columns are {columns}", hint=hint)
     return name
