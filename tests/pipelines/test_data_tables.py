@@ -243,7 +243,7 @@ def test_what_a_table_cannot_be_is_named(tmp_path: Path, text: str, message: str
             Options(target="lable"), "t.csv has no column 'lable'; its columns are a, b, label", "--target label", id="target"
         ),
         pytest.param(
-            Options(target="y"), "t.csv has no column 'y';", "--target label", id="a target like none: the last column"
+            Options(target="y"), "t.csv has no column 'y';", "--target label", id="a target like none"
         ),
         pytest.param(Options(drop=("bb",)), "t.csv has no column 'bb'; its columns are a, b, label", "drop: [b]", id="drop"),
         pytest.param(
