@@ -156,7 +156,9 @@ def _collections_table(collections: list[Collection]) -> Any:
 def _nothing(where: str, type_: str | None, registries: bool) -> str:
     if registries:
         return "no registry holds anything yet; next: reg promote model:v0 --alias production"
-    return f"nothing{f' of type {type_}' if type_ else ''} in {where} yet; next: reg dataset push data/"
+    if type_ is not None:
+        return f"nothing of type {type_} in {where}"
+    return f"nothing in {where} yet; next: reg dataset push data/"
 
 
 def _run_data(run: RunFact) -> dict[str, Any]:

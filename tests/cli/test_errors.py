@@ -232,3 +232,10 @@ def wait_for_a_run(home: Path, job_type: str) -> None:
             return bool(database.execute(query, (job_type,)).fetchone()[0])
 
     assert_soon(logged, seconds=60)
+
+
+def test_what_init_advises_for_a_recipe_leaves_the_policy_alone(reg: Reg) -> None:
+    (reg.folder / "recipe.py").write_text("mine")
+    done = reg("init", "--recipe")
+    assert (done.code, lines(done)[1]) == (2, "Hint: reg init --recipe --force")
+    assert (reg.folder / "recipe.py").read_text() == "mine"
