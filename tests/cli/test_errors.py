@@ -239,3 +239,16 @@ def test_what_init_advises_for_a_recipe_leaves_the_policy_alone(reg: Reg) -> Non
     done = reg("init", "--recipe")
     assert (done.code, lines(done)[1]) == (2, "Hint: reg init --recipe --force")
     assert (reg.folder / "recipe.py").read_text() == "mine"
+
+
+def test_what_serve_says_to_paste_works_for_a_home_with_a_space_in_its_name(reg: Reg) -> None:
+    spaced = Reg(home=reg.home.with_name("my home"), folder=reg.folder)
+    serving = spaced.start("serve", "--port", "0")
+    try:
+        wait_for_announcement(spaced.home)
+    finally:
+        serving.send_signal(signal.SIGINT)
+        said, _ = serving.communicate(timeout=30)
+    exports = "\n".join(line for line in said.splitlines() if line.startswith("  export"))
+    seen = subprocess.run(["sh", "-c", f'{exports}\nprintf %s "$WANDB_API_KEY"'], capture_output=True, text=True, check=True)
+    assert seen.stdout == (spaced.home / "key").read_text().strip()
