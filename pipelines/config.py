@@ -207,7 +207,9 @@ def _recipe(given: Mapping[str, Given], *, task: str) -> tuple[str, AnyRecipe]:
         raise BadSettings(f"{origin}: recipe is {name!r}, a text was expected", hint=f"--recipe {task}")
     recipe = recipes.find(name)
     if recipe.task != task and not task.endswith(f"-{recipe.task}"):
-        raise BadSettings(f"{origin}: recipe '{name}' solves {recipe.task}, the dataset's task is {task}")
+        raise BadSettings(
+            f"{origin}: recipe '{name}' solves {recipe.task}, the dataset's task is {task}", hint=f"--recipe {task}"
+        )
     return name, recipe
 
 

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.errors import BadData, BadReference, UsageError
+from registry.errors import BadData, UsageError
 from registry.records import Version
-from registry.references import Reference, parse
+from registry.references import Reference, check_collection, parse
 
 Stamps = Mapping[str, tuple[int, int]]
 """Size and time of change of files, by name."""
@@ -111,8 +111,7 @@ def parse_output(text: str) -> Output:
     name, colon, type_ = named.partition(":")
     if not equals or not path or not name or (colon and not re.fullmatch(r"[A-Za-z0-9_-]+", type_)):
         raise UsageError(f"--out {text}: NAME=PATH or NAME:TYPE=PATH was expected", hint="--out model=out/")
-    if parse(name).path != name or "/" in name:
-        raise BadReference(f"'{name}' cannot name a collection", hint="--out model=out/")
+    check_collection(name, hint=f"--out {{}}={path}")
     return Output(name=name, type=type_ or None, path=Path(path), is_folder=path.endswith(("/", os.sep)))
 
 

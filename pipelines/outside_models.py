@@ -50,6 +50,7 @@ from registry.records import Pinned
 Kind = Literal["logits", "probabilities"]
 _ITEMS = 512
 _BATCH = 128
+_EXPORT = "torch.onnx.export(model, example, 'model.onnx')"
 _ERROR = "mean absolute error"
 _FEW = 20  # items whose scores all add up to 1 by accident
 # Operators that leave the meaning of a score as it is.
@@ -183,9 +184,9 @@ def _load(path: Path) -> Any:
     except FileNotFoundError as exc:
         raise BadData(f"{path.name} has weights in another file that is missing: {exc}", hint="push the folder") from exc
     except Exception as exc:  # protobuf's own errors have no common base
-        raise BadData(f"{path} is no ONNX model: {_line(exc)}") from exc
+        raise BadData(f"{path} is no ONNX model: {_line(exc)}", hint=_EXPORT) from exc
     if not model.graph.node and not model.graph.output:
-        raise BadData(f"{path} is no ONNX model: it has no graph")
+        raise BadData(f"{path} is no ONNX model: it has no graph", hint=_EXPORT)
     if model.ByteSize() > LARGEST_FILE:
         raise BadSettings(f"{path.name} and its weights take {model.ByteSize():,} bytes, {LARGEST_FILE:,} at most")
     try:

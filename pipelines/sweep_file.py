@@ -55,8 +55,10 @@ def read(file: Path) -> dict[str, Any]:
     """
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as exc:
-        raise BadSettings(f"cannot read {file}: {exc}") from exc
+    except OSError as exc:
+        raise BadSettings(f"cannot read {file}: {exc.strerror}", hint="reg sweep path/to/sweep.yaml --dataset mnist") from exc
+    except UnicodeDecodeError as exc:
+        raise BadSettings(f"cannot read {file}: {exc}", hint="save it as UTF-8") from exc
     except yaml.YAMLError as exc:
         raise BadSettings(f"{file} is not YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(config, dict) or not config:

@@ -111,7 +111,7 @@ def run(
             job = stack.enter_context(opened)
             if attempt is not None:
                 stack.enter_context(attempt.told(job))
-            tell(f"run {job.id}: {job.url}")
+            tell(f"run {job.id}: {backend.page(job.url)}")
             files = job.take(dataset)
             data = dataset_stage.opened(backend, dataset, files)
             start = job.take(past.checkpoint) if past is not None and past.checkpoint is not None else None

@@ -8,11 +8,13 @@ proves absence by listing.
 
 from __future__ import annotations
 
+import difflib
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import wandb
 
@@ -26,13 +28,15 @@ from registry.collector import no_collection
 from registry.copying import arriving, copy_folder
 from registry.embedded import EmbeddedServer
 from registry.embedded_disk import Closed, deliver, worth_it
-from registry.errors import BadReference, NotFound, RemoteProblem, Unauthorised, Unreachable
+from registry.errors import BadReference, BadSettings, NotFound, RemoteProblem, Unauthorised, Unreachable
 from registry.records import RunFact, Target, Version
 from registry.references import Reference
 from registry.scratch import scratch
 from registry.settings import Settings
 from registry.sweeps import Sweep, Trial, trials
 
+# By WANDB_MODE, or by `wandb offline` and `wandb disabled` in this folder.
+_WRITES_NOTHING = frozenset({"offline", "disabled", "dryrun"})
 # Artifact types that the SDK logs for itself, as the storage of something else.
 MADE_BY_THE_SDK = frozenset({"job", "code", "run_table", "wandb-history"})
 
@@ -75,6 +79,10 @@ class Backend:
         """Whether other machines may reach the server: it is none that ends with this command."""
         return self._embedded is None or not self._embedded.own
 
+    def page(self, url: str) -> str:
+        """Where a person looks at what has this URL: a server that ends with this command is nowhere to be looked at."""
+        return url if self.reachable else f"reg serve shows it at {urlsplit(url).path}"
+
     @property
     def user(self) -> str:
         """The user whose key this is, by the server's word."""
@@ -94,7 +102,12 @@ class Backend:
             version = self._by_digest(reference)
         else:
             with translated(f"look up '{reference}'", hint=self._hint_for_missing(reference)):
-                version = version_of(self._api.artifact(self._path(reference)))
+                try:
+                    version = version_of(self._api.artifact(self._path(reference)))
+                except Exception as exc:
+                    if is_absent(exc):
+                        raise self._missing(reference) from exc
+                    raise
         if type is not None and version.type != type:
             raise BadReference(f"'{reference}' is a {version.type}, a {type} was expected", hint=f"reg ls --type {type}")
         return version
@@ -357,6 +370,11 @@ class Backend:
             Unreachable: the server went away while the run was being written.
         """
         with translated("start a W&B run"):
+            if (mode := wandb.setup().settings.mode) in _WRITES_NOTHING:
+                raise BadSettings(
+                    f"W&B is {mode} here, so nothing would reach {self.url}, and what follows from it could not be asked",
+                    hint="export WANDB_MODE=online",
+                )
             sdk = wandb.init(
                 entity=self.entity,
                 project=self.project,
@@ -420,6 +438,22 @@ class Backend:
                 f"no version of '{reference.path}' has the digest {reference.digest}", hint=f"reg ls {reference.path}"
             )
         return found
+
+    def _missing(self, reference: Reference) -> NotFound:
+        """What there is instead of what a reference names, by asking once more."""
+        place = reference.within(entity=self.entity, project=self.project)
+        if (place.entity, place.project) != (self.entity, self.project):
+            return NotFound(f"there is no '{reference}', or this key cannot see it", hint=self._hint_for_missing(reference))
+        where = f"{self.entity}/{self.project}"
+        names = sorted(collection.path.rpartition("/")[2] for collection in self.collections())
+        if reference.name in names:
+            return NotFound(
+                f"'{reference.name}' in {where} has no version or alias '{reference.tag}'", hint=f"reg ls {reference.path}"
+            )
+        if not names:
+            return NotFound(f"there is no '{reference}': nothing was logged to {where} yet", hint="reg dataset push data/")
+        near = difflib.get_close_matches(reference.name, names, n=1)
+        return NotFound(f"there is no '{reference.name}' in {where}", hint=f"did you mean '{near[0]}'?" if near else "reg ls")
 
     def _hint_for_missing(self, reference: Reference) -> str:
         return f"reg ls {reference.path}" if reference.tag != "latest" else "reg ls"

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from registry.embedded import EmbeddedServer
 from registry.settings import CLOUD, Settings
@@ -31,6 +32,8 @@ _LOCAL_PATIENCE = {
     "WANDB_X_FILE_TRANSFER_RETRY_WAIT_MAX_SECONDS": "2",
     "WANDB_INIT_TIMEOUT": "30",
 }
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 # A server on this machine hears each second what is logged, not every 15 s: pages and early termination are prompt, and a fast
 # run ends sooner, because the SDK adds up all rows that wait each time that another comes. It takes whole seconds.
@@ -86,8 +89,12 @@ def _variables(settings: Settings, embedded: EmbeddedServer | None) -> Mapping[s
         wanted["WANDB_ENTITY"] = settings.entity
     if settings.api_key:
         wanted["WANDB_API_KEY"] = settings.api_key
+    if embedded is None and settings.server != CLOUD:
+        patience = _LOCAL_PATIENCE if urlsplit(settings.server).hostname in _LOOPBACK else {}
+        chosen = {name: os.environ.get(name, value) for name, value in patience.items()}
+        return {**wanted, **chosen, "WANDB_BASE_URL": settings.server}
     if embedded is None:
-        return wanted if settings.server == CLOUD else {**wanted, "WANDB_BASE_URL": settings.server}
+        return wanted
     address = embedded.address()
     files = settings.home / "wandb"
     files.mkdir(exist_ok=True)

@@ -134,7 +134,7 @@ def _overall(
         return Outcome.FAIL, f"{_spent(look, holdout.max_looks)}; cut a fresh split"
     if unsure:
         return Outcome.INCONCLUSIVE, f"{_named(unsure)} cannot tell: {_reasons(unsure)}"
-    passed = f"{_count(blocking)} passed"
+    passed = f"{_count(blocking, of=results)} passed"
     warned = [result for result in results if result.severity == "warn" and result.status is not Outcome.PASS]
     if warned:
         passed += f", with a warning from {_named(warned)}"
@@ -188,6 +188,7 @@ def _join(names: Iterable[str]) -> str:
     return f"{', '.join(rest)} and {last}" if rest else last
 
 
-def _count(results: list[CheckResult]) -> str:
-    checks = len(dict.fromkeys(result.id for result in results))
-    return "the only check" if checks == 1 else f"all {checks} checks"
+def _count(blocking: list[CheckResult], *, of: list[CheckResult]) -> str:
+    checks, asked = (len(dict.fromkeys(result.id for result in results)) for results in (blocking, of))
+    kind = "check" if checks == asked else "check that blocks"
+    return f"the only {kind}" if checks == 1 else f"all {checks} {kind.replace('check', 'checks').replace('blocks', 'block')}"

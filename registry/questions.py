@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from registry import verdict_folder
 from registry.backend import Backend
 from registry.errors import NotFound
 from registry.policy import Policy
@@ -42,9 +43,11 @@ def ask(backend: Backend, reference: Reference, policy: Policy, *, own_metrics: 
         own_metrics: see `Question`.
     Raises:
         NotFound: candidate, registry or dataset do not exist; or no dataset is named and lineage knows none.
+        BadReference: no verdict about this alias could be logged.
     """
     candidate = backend.resolve(reference, type="model")
     target = policy.target_for(candidate.origin.name)
+    verdict_folder.collection(target)  # before hours of scoring: whether its verdict can be logged at all
     return Question(
         policy=policy,
         target=target,

@@ -25,6 +25,8 @@ LATEST = "latest"
 
 # W&B's own limits: 128 characters; its client refuses "/" and ":" inside a name, and "@" is ours for digest pins.
 _NAME = re.compile(r"[^\s/:@\\\x00-\x1f][^/:@\\\x00-\x1f]{0,127}")
+# What the SDK logs under. W&B knows other names, too, from before; they can be looked up, but nothing new is called so.
+_NEW_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _VERSION = re.compile(r"v(0|[1-9][0-9]*)")
 _HEX_LENGTH = {"md5": 32, "sha256": 64, "xxh128": 32}
 
@@ -125,6 +127,22 @@ def parse(text: str) -> Reference:
         digest=digest,
         project=parts[-2] if len(parts) > 1 else None,
         entity=parts[-3] if len(parts) > 2 else None,
+    )
+
+
+def check_collection(text: str, *, hint: str = "--name {}") -> str:
+    """Return `text` when a new collection may be called that.
+
+    Args:
+        hint: what to write instead; `{}` is the nearest name that may be.
+    Raises:
+        BadReference: it is empty, over 128 characters, or holds anything but letters, digits, `-`, `_` and `.`.
+    """
+    if _NEW_NAME.fullmatch(text):
+        return text
+    nearest = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-")[:128] or "my-name"
+    raise BadReference(
+        f"'{text}' cannot be a name on W&B: 1 to 128 letters (a to z), digits, '-', '_' and '.'", hint=hint.format(nearest)
     )
 
 

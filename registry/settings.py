@@ -95,7 +95,7 @@ def read(flags: Mapping[str, str | None], *, environment: Mapping[str, str], fol
         home=Path(values["home"]).expanduser().absolute(),
         server=server,
         entity=values.get("entity"),
-        project=values["project"],
+        project=_project(values["project"], origins["project"]),
         registry=values["registry"],
         policy=Path(values["policy"]).expanduser() if "policy" in values else None,
         api_key=None if server == EMBEDDED else api_key,
@@ -111,6 +111,15 @@ def _server(text: str) -> str:
     raise BadSettings(
         f"server is '{text}', it can be '{EMBEDDED}', '{CLOUD}' or a URL",
         hint="export WANDB_BASE_URL=https://wandb.example.org",
+    )
+
+
+def _project(name: str, origin: str) -> str:
+    if len(name) <= 128 and not re.search(r"[/\\#?%:\r\n]", name):
+        return name
+    nearest = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")[:128] or "my-project"
+    raise BadSettings(
+        rf"project is '{name}' ({origin}): W&B takes up to 128 characters without / \ # ? % and :", hint=f"--project {nearest}"
     )
 
 

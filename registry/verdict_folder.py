@@ -11,9 +11,10 @@ from pathlib import Path
 from registry import policy as policies
 from registry import verdicts
 from registry.backend import Backend
-from registry.errors import BadData
+from registry.errors import BadData, BadReference
 from registry.policy import Policy
 from registry.records import Target, Verdict, Version
+from registry.references import check_collection
 from registry.verdicts import Case
 
 VERDICT = "verdict.json"
@@ -21,8 +22,20 @@ POLICY = "policy.yaml"
 
 
 def collection(target: Target) -> str:
-    """The name under which the verdicts about an alias are logged, numbered by the server in the order they came."""
-    return f"verdict-{target.collection}-{target.alias}"
+    """The name under which the verdicts about an alias are logged, numbered by the server in the order they came.
+
+    Raises:
+        BadReference: W&B takes no artifact of such a name; said before anything is scored.
+    """
+    name = f"verdict-{target.collection}-{target.alias}"
+    try:
+        return check_collection(name)
+    except BadReference as exc:
+        raise BadReference(
+            f"no verdict about '{target}' could be logged, because it would be called '{name}': names on W&B have "
+            "128 letters (a to z), digits, '-', '_' and '.' at most",
+            hint="--alias production",
+        ) from exc
 
 
 def write(folder: Path, case: Case, policy_text: str) -> list[tuple[str, Path]]:

@@ -81,3 +81,10 @@ def test_a_bad_file_is_refused_with_what_is_wrong(tmp_path: Path, text: str, mes
         read(tmp_path)
     assert message in refused.value.message
     assert refused.value.hint == hint
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("a/b", "a-b"), ("50%", "50"), ("x" * 129, "x" * 128)])
+def test_a_project_that_wandb_cannot_have_is_refused_with_where_it_came_from(tmp_path: Path, name: str, nearest: str) -> None:
+    with pytest.raises(BadSettings, match=r"project is '.*' \(environment\)") as caught:
+        read(tmp_path, WANDB_PROJECT=name)
+    assert caught.value.hint == f"--project {nearest}"

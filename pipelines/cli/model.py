@@ -17,7 +17,7 @@ from registry.card import Words
 from registry.cli.card import card_option
 from registry.cli.looking import version_data
 from registry.cli.output import table
-from registry.cli.params import REFERENCE, Session, session
+from registry.cli.params import COLLECTION, REFERENCE, Session, session
 from registry.errors import BadSettings
 from registry.references import Reference
 
@@ -69,7 +69,14 @@ def model() -> None:
 )
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--dataset", "reference", type=REFERENCE, required=True, help="Dataset version that it is checked against.")
-@click.option("--name", default="model", show_default=True, help="Collection that the model becomes a version of.")
+@click.option(
+    "--name",
+    type=COLLECTION,
+    metavar="NAME",
+    default="model",
+    show_default=True,
+    help="Collection that the model becomes a version of.",
+)
 @statement_options
 @card_option
 @session

@@ -17,7 +17,7 @@ from pipelines.sweep import Change, Outcome
 from pipelines.sweep_file import Training
 from registry.backend import Backend
 from registry.cli.output import styled, table
-from registry.cli.params import FILE, REFERENCE, Session, session
+from registry.cli.params import COLLECTION, FILE, REFERENCE, Session, session
 from registry.errors import UsageError
 from registry.references import Reference
 from registry.sweeps import Sweep, Trial, ranked
@@ -46,7 +46,14 @@ def sweep() -> None:
 @click.argument("file", type=FILE)
 @click.argument("words", nargs=-1, metavar="[-- OPTIONS OF reg train]")
 @click.option("--dataset", type=REFERENCE, help="Dataset version to train on; needed unless the file says its own command.")
-@click.option("--name", default="model", show_default=True, help="Collection that the models become versions of.")
+@click.option(
+    "--name",
+    type=COLLECTION,
+    metavar="NAME",
+    default="model",
+    show_default=True,
+    help="Collection that the models become versions of.",
+)
 @click.option("--agents", type=click.IntRange(1, 64), default=1, show_default=True, help="Trials at a time on this machine.")
 @click.option("--count", type=click.IntRange(1), help="Trials that each agent makes at most (default: as many as there are).")
 @session
@@ -71,7 +78,7 @@ def run(
         elif dataset is not None or words:
             raise UsageError(f"{file} says what its trials run, so --dataset and options of reg train do not reach them")
         made = backend.new_sweep(config)
-        _announce(session, made, shared=backend.reachable)
+        _announce(session, backend, made)
         done = _work(session, backend, made, agents=agents, count=count)
     _show(session, done)
 
@@ -154,11 +161,11 @@ def _training(backend: Backend, dataset: Reference | None, name: str, words: tup
     return Training(words=all_words, task=dataset_stage.description(backend, version).task, options=options)
 
 
-def _announce(session: Session, made: Sweep, *, shared: bool) -> None:
-    session.output.notice(f"sweep {made.id}: {made.url}")
+def _announce(session: Session, backend: Backend, made: Sweep) -> None:
+    session.output.notice(f"sweep {made.id}: {backend.page(made.url)}")
     if made.metric is not None:
         session.output.notice(f"it is to {made.metric.goal} {made.metric.name}")
-    if shared:
+    if backend.reachable:
         session.output.notice(f"on another machine of this server: reg sweep agent {made.path}, or wandb agent {made.path}")
 
 

@@ -25,7 +25,7 @@ from registry.card import Words
 from registry.cli.card import card_option
 from registry.cli.looking import version_data
 from registry.cli.output import table
-from registry.cli.params import FILE, REFERENCE, Session, session
+from registry.cli.params import COLLECTION, FILE, REFERENCE, Session, session
 from registry.errors import UsageError
 from registry.records import Version
 from registry.references import Reference
@@ -36,7 +36,9 @@ from registry.references import Reference
     "reg train --dataset mnist --config train.yaml --mode quick --show-config · reg train --resume 1a2b3c4d"
 )
 @click.option("--dataset", "reference", type=REFERENCE, help="Dataset version to train on.")
-@click.option("--name", help="Collection that the model becomes a version of (default: model).")
+@click.option(
+    "--name", type=COLLECTION, metavar="NAME", help="Collection that the model becomes a version of (default: model)."
+)
 @click.option(
     "--recipe", metavar="NAME", help="Built-in recipe, or FILE.py:NAME for your own (default: the one for the dataset's task)."
 )

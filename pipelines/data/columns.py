@@ -6,6 +6,7 @@ Messages name the row as item ids do: counted from 0, the header not included.
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -69,7 +70,8 @@ def known_column(names: Sequence[str], name: str, *, file: str, key: str = "targ
     """`name`, when it is one of the columns; `key` is the option that asks for it."""
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
-        hint = (f"--target {near[0]}" if key == "target" else f"drop: [{near[0]}]") if near else None
+        nearest = near[0] if near else names[-1]  # the target is usually the last one
+        hint = f"--target {shlex.quote(nearest)}" if key == "target" else f"drop: [{nearest}]"
         columns = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
         raise BadData(f"{file} has no column '{name}'; its columns are {columns}", hint=hint)
     return name

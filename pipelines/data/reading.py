@@ -8,7 +8,6 @@ description recorded, and refuses a folder that is not what its description says
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -27,7 +26,7 @@ from pipelines.data.options import Options
 from pipelines.data.packs import opened, pack
 from pipelines.data.spec import DESCRIPTION, IGNORED, TASKS, DatasetSpec, Format, ImageInput, SplitSpec
 from registry.errors import BadData, BadReference, UsageError
-from registry.references import parse
+from registry.references import check_collection
 
 _MANY, _SMALL = 10_000, 256 << 10
 _STEPS = 500
@@ -224,12 +223,9 @@ def dataset_name(text: str) -> str:
         BadData: it may not; the hint is the nearest name that may.
     """
     try:
-        if parse(text).path == text and "/" not in text:
-            return text
-    except BadReference:
-        pass
-    proposed = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "my-data"
-    raise BadData(f"'{text}' cannot be the name of a dataset", hint=f"--name {proposed}")
+        return check_collection(text)
+    except BadReference as exc:
+        raise BadData(f"the dataset cannot be called so: {exc.message}", hint=exc.hint) from exc
 
 
 def _packed(files: Sequence[File], folder: Path, format_: Format, on_progress: OnProgress | None) -> list[File]:
@@ -252,7 +248,12 @@ def _described(split: Split, digests: Digests, source: Source, path: Path) -> Sp
     counts = np.bincount(split.targets, minlength=len(source.labels)).tolist()
     if split.name == source.splits[0] and sum(count > 0 for count in counts) < 2:
         only = source.labels[int(split.targets[0])]
-        raise BadData(f"all {len(split)} items of the split '{split.name}' of {path} are of one class, '{only}'")
+        every = "the only item" if len(split) == 1 else f"all {len(split)} items"
+        raise BadData(
+            f"{every} of the split '{split.name}' of {path} {'is' if len(split) == 1 else 'are'} of one class, '{only}': "
+            "there is nothing to tell apart",
+            hint="add another class; of images each has a folder of its own: train/cat/1.png, train/dog/1.png",
+        )
     return SplitSpec(
         items=len(split),
         classes=dict(zip(source.labels, counts, strict=True)),

@@ -102,4 +102,6 @@ def balance(split: SplitSpec) -> str:
         return f"pixels: {', '.join([*shares, *unlabelled])}"
     counts = [(label, count) for label, count in split.classes.items() if count]
     rarest, commonest = (which(counts, key=lambda count: count[1]) for which in (min, max))
+    if rarest[1] == commonest[1]:
+        return f"{rarest[1]} per class"
     return f"{rarest[1]} ({rarest[0]}) to {commonest[1]} ({commonest[0]}) per class"

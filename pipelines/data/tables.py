@@ -42,6 +42,7 @@ from registry.errors import BadData
 
 INDEX = "__index_level_"  # what pandas calls an index without a name; no feature
 _MOST_FACTS = 64
+_LONGEST_HEADER = 1 << 20  # bytes, a block of Arrow's reader
 
 
 def by_split(files: Sequence[File]) -> dict[str, list[File]]:
@@ -283,13 +284,25 @@ def check_names(names: Sequence[str], *, file: File, rows: int) -> None:
     if "" in names:
         raise BadData(f"{file.name}: column {names.index('')} has no name", hint="frame.to_csv('data.csv', index=False)")
     if not rows:
-        raise BadData(f"{file.name} has no rows")
+        raise BadData(f"{file.name} has no rows below its header", hint="put one item in each row, or remove the file")
+
+
+def _check_header(file: File, content: bytes) -> None:
+    """Arrow reads blocks of 1 MiB, and would say of a header beyond one that the file is empty."""
+    end = content.find(b"\n", 0, _LONGEST_HEADER)
+    if end < 0 and len(content) >= _LONGEST_HEADER:
+        columns = content.partition(b"\n")[0].count(_delimiter(file, content[:_LONGEST_HEADER]).encode()) + 1
+        raise BadData(
+            f"{file.name}: the first line is longer than {_LONGEST_HEADER:,} bytes: {columns:,} columns, or no line ends",
+            hint="write one row per item and one column per feature, or the array as .npz",
+        )
 
 
 def _read_csv(file: File, *, texts: Sequence[str]) -> Any:
     try:
         with pa.input_stream(file.path, compression="gzip" if file.name.lower().endswith(".gz") else None) as stream:
             content = stream.read()
+        _check_header(file, content)
         return pyarrow.csv.read_csv(
             pa.BufferReader(content),
             parse_options=pyarrow.csv.ParseOptions(delimiter=_delimiter(file, content), newlines_in_values=True),

@@ -56,7 +56,9 @@ def init(device: str, task: str, workflows: bool, recipe: bool, force: bool, deb
     texts = _recipe() if recipe else _project(words, task=task, device=device, workflows=workflows)
     taken = [name for name in texts if (folder / name).exists()]
     if taken and not force:
-        raise UsageError(f"{' and '.join(taken)} already here; nothing was written", hint="reg init --force")
+        raise UsageError(
+            f"{' and '.join(taken)} already here; nothing was written", hint=f"reg init{' --recipe' * recipe} --force"
+        )
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")

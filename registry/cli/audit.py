@@ -12,6 +12,7 @@ from registry import history as histories
 from registry import standing as standings
 from registry.cli.decision import explained
 from registry.cli.lineage import tree
+from registry.cli.looking import moment_text
 from registry.cli.output import table
 from registry.cli.params import Session, session
 from registry.errors import NotFound
@@ -53,7 +54,7 @@ def history(session: Session, target: str) -> None:
         told = histories.moves(backend, found)
     if not told:
         raise NotFound(f"nothing has held '{found}'", hint="reg status")
-    columns = ("when", "who", "from", "to", "how", "verdict", "CI", "reason")
+    columns = ("when (UTC)", "who", "from", "to", "how", "verdict", "CI", "reason")
     rows = [_move_row(move) for move in reversed(told)]
     data = {"target": str(found), "moves": [_move_data(move) for move in reversed(told)]}
     session.output.result(data, table(columns, rows, title=f"'{found}'"))
@@ -80,7 +81,7 @@ def _page(standing: Standing, trained: RunFact | None, origins: Graph) -> list[A
     move, verdict = standing.move, standing.verdict
     facts = [
         ("holder", f"{standing.holder.origin} ({standing.holder.digest})"),
-        ("since", f"{move.at} ({_age(move.at)})" if move.at else "nobody knows"),
+        ("since", f"{moment_text(move.at)} UTC ({_age(move.at)} ago)" if move.at else "nobody knows"),
         ("moved", " ".join(part for part in (_KINDS[move.kind], f"by {move.person}" if move.person else "") if part)),
         ("reason", move.reason),
         ("before", str(move.before) if move.before else "nobody"),
@@ -91,7 +92,10 @@ def _page(standing: Standing, trained: RunFact | None, origins: Graph) -> list[A
         ("policy", verdict.policy_digest if verdict else None),
         ("commit", verdict.git_commit if verdict else None),
         ("CI run", move.ci_url),
-        ("trained by", f"{trained.path} ({trained.user}, {trained.created_at})" if trained else "nobody knows"),
+        (
+            "trained by",
+            f"{trained.path} ({trained.user}, {moment_text(trained.created_at)} UTC)" if trained else "nobody knows",
+        ),
         ("newest", _waiting(standing)),
     ]
     lines = [table(("", f"why '{standing.target}'"), [(name, value) for name, value in facts if value])]
@@ -148,7 +152,7 @@ def _move_row(move: Move) -> tuple[object, ...]:
     style = {"outside": "yellow", "override": "yellow"}.get(move.kind, "")
     outcome = f" ({move.outcome})" if move.outcome is not None and move.outcome is not Outcome.PASS else ""
     return (
-        move.at or "?",
+        moment_text(move.at) if move.at else "?",
         move.person or "?",
         _short(move.before) if move.before else "nobody",
         _short(move.to),

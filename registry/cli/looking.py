@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def ls(session: Session, reference: Reference | None, type_: str | None, registr
             return
         found = backend.registries() if registries else backend.collections(type_)
     shown = [c for c in found if type_ is None or c.type == type_]
-    session.output.result({"collections": [dataclasses.asdict(c) for c in shown]}, _collections_table(shown))
+    data = {"collections": [dataclasses.asdict(c) for c in shown]}
+    session.output.result(data, _collections_table(shown) if shown else _nothing(backend.where, type_, registries))
 
 
 @click.command(
@@ -65,7 +67,7 @@ def show(session: Session, reference: Reference, as_card: bool, markdown: bool) 
         ("digest", str(version.digest)),
         ("aliases", ", ".join(version.aliases)),
         ("size", size_text(version.size)),
-        ("created", version.created_at),
+        ("created", f"{moment_text(version.created_at)} UTC"),
         ("made by", _run_text(made_by) if made_by else "nobody knows"),
         ("used by", "\n".join(_run_text(run) for run in used_by) or "nobody yet"),
         ("files", _files_text(files)),
@@ -99,8 +101,11 @@ def get(session: Session, reference: Reference, to: Path | None) -> None:
 
 def versions_table(versions: list[Version]) -> Any:
     return table(
-        ("version", "type", "aliases", "#size", "created", "digest"),
-        [(str(v), v.type, ", ".join(v.aliases), size_text(v.size), v.created_at, str(v.digest)[:16]) for v in versions],
+        ("version", "type", "aliases", "#size", "created (UTC)", "digest"),
+        [
+            (str(v), v.type, ", ".join(v.aliases), size_text(v.size), moment_text(v.created_at), str(v.digest)[:16])
+            for v in versions
+        ],
     )
 
 
@@ -127,6 +132,14 @@ def size_text(size: int) -> str:
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
+def moment_text(moment: str) -> str:
+    """A moment of the server, to the second and without the letters of ISO 8601; always UTC."""
+    try:
+        return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return moment
+
+
 def _files_text(files: dict[str, int | None]) -> str:
     lines = [name if size is None else f"{name}  {size_text(size)}" for name, size in list(files.items())[:12]]
     return "\n".join([*lines, f"… and {len(files) - 12} more"] if len(files) > 12 else lines)
@@ -136,8 +149,16 @@ def _collections_table(collections: list[Collection]) -> Any:
     rows = []
     for found in sorted(collections, key=lambda c: (c.type, c.path)):
         aliases = ", ".join(f"{alias}=v{index}" for alias, index in sorted(found.aliases.items()))
-        rows.append((found.path, found.type, found.versions, aliases, found.updated_at))
-    return table(("collection", "type", "#versions", "aliases", "updated"), rows)
+        rows.append((found.path, found.type, found.versions, aliases, moment_text(found.updated_at)))
+    return table(("collection", "type", "#versions", "aliases", "updated (UTC)"), rows)
+
+
+def _nothing(where: str, type_: str | None, registries: bool) -> str:
+    if registries:
+        return "no registry holds anything yet; next: reg promote model:v0 --alias production"
+    if type_ is not None:
+        return f"nothing of type {type_} in {where}"
+    return f"nothing in {where} yet; next: reg dataset push data/"
 
 
 def _run_data(run: RunFact) -> dict[str, Any]:
@@ -145,4 +166,5 @@ def _run_data(run: RunFact) -> dict[str, Any]:
 
 
 def _run_text(run: RunFact) -> str:
-    return f"{run.job_type or 'run'} {run.name} ({run.state})"
+    what = run.name if run.name.startswith(run.job_type) else f"{run.job_type} {run.name}"
+    return f"{what} ({run.state})"

@@ -115,8 +115,13 @@ def show_error(message: str, *, hint: str | None, exit_code: int, as_json: bool)
         sys.stdout.write(json.dumps({"schema_version": 1, "error": error}) + "\n")
         sys.stdout.flush()
         return
-    sys.stderr.write(f"Error: {message}\n" + (f"Hint: {hint}\n" if hint else ""))
+    sys.stderr.write(f"Error: {_harmless(message)}\n" + (f"Hint: {_harmless(hint)}\n" if hint else ""))
     sys.stderr.flush()
+
+
+def _harmless(text: str) -> str:
+    """`text` without what would steer the terminal: an error may quote names and bytes of other people."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def _console(stream: Any) -> Console:

@@ -42,8 +42,18 @@ class AliasParam(click.ParamType[str]):
         return references.check_alias(value)
 
 
+class CollectionParam(click.ParamType[str]):
+    """A name under which something new may be logged; refused here, not after hours of work."""
+
+    name = "collection"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return references.check_collection(value)
+
+
 REFERENCE = ReferenceParam()
 ALIAS = AliasParam()
+COLLECTION = CollectionParam()
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 

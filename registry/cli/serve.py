@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,7 +24,7 @@ Look at it, with a link that works once:
 
 Point any wandb script at it:
   export WANDB_BASE_URL={url}
-  export WANDB_API_KEY=$(cat {key})
+  export WANDB_API_KEY="$(cat {key})"
   export WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL=1   # rows come each second; of itself the SDK sends them every 15 s
 """
 
@@ -56,7 +57,7 @@ def serve(host: str, port: int, allowed_hosts: tuple[str, ...], access_log: bool
 
         def ready(url: str, login: str) -> None:
             stack.enter_context(announce(home, url))
-            output.result({}, _POINTING.format(url=url, login=login, home=home, key=home / "key"))
+            output.result({}, _POINTING.format(url=url, login=login, home=home, key=shlex.quote(str(home / "key"))))
 
         run_server(home, host, port, on_ready=ready, stop_with_stdin=False, allowed_hosts=allowed_hosts, access_log=access_log)
 

@@ -34,8 +34,23 @@ def lines(done: Done) -> list[str]:
         (["show", "m@md5:12"], 2, "'md5:12' is not a digest", "md5:<32 hex digits>"),
         (["ls", "--project", "a/b"], 2, "'a/b' is not a name", "--project my-project"),
         (["dataset", "push", "nowhere/"], 2, "nowhere", ""),
+        (["train", "--dataset", "iris", "--name", "mein modell"], 2, "'mein modell' cannot be a name", "--name mein-modell"),
+        (["exec", "--out", "ü=out/", "--", "true"], 2, "'ü' cannot be a name", "--out my-name=out/"),
+        (["sweep", "nowhere.yaml", "--dataset", "iris"], 2, "nowhere.yaml: No such file", "reg sweep path/to/sweep.yaml"),
     ],
-    ids=["command", "missing option", "unknown option", "reference", "alias", "digest", "project", "no such folder"],
+    ids=[
+        "command",
+        "missing option",
+        "unknown option",
+        "reference",
+        "alias",
+        "digest",
+        "project",
+        "no such folder",
+        "name of a model",
+        "name of an output",
+        "no such file",
+    ],
 )
 def test_bad_words_are_refused_before_anything_is_written(
     inside: Inside, words: list[str], code: int, error: str, hint: str
@@ -51,12 +66,12 @@ def test_an_absent_artifact_says_where_to_look(inside: Inside) -> None:
     done = inside("show", "model:v3")
     assert done.code == 1
     assert "model:v3" in lines(done)[0]
-    assert lines(done)[1] == "Hint: reg ls model"
+    assert lines(done)[1] == "Hint: reg dataset push data/"  # of an empty project there is nothing to list
 
 
 def test_an_error_is_data_with_json(inside: Inside) -> None:
     done = inside("show", "model:v3", "--json")
-    assert (done.code, done.data["error"]["exit_code"], done.data["error"]["hint"]) == (1, 1, "reg ls model")
+    assert (done.code, done.data["error"]["exit_code"], done.data["error"]["hint"]) == (1, 1, "reg dataset push data/")
     assert done.err == ""
 
 
@@ -107,6 +122,25 @@ def test_a_server_that_is_not_there_is_named(inside: Inside) -> None:
     assert f"127.0.0.1:{port}" in error
     assert "key" not in error
     assert hint == "Hint: check WANDB_BASE_URL and the network; reg doctor"
+
+
+def test_a_key_that_is_missing_is_asked_for(reg: Reg) -> None:
+    done = Reg(home=reg.home, folder=reg.folder, extra={"WANDB_BASE_URL": "http://127.0.0.1:9"})("ls")
+    assert (done.code, lines(done)[1]) == (8, "Hint: export WANDB_API_KEY=...")
+    assert "there is no key" in lines(done)[0]
+
+
+def test_a_command_that_writes_refuses_to_write_nowhere(reg: Reg) -> None:
+    done = Reg(home=reg.home, folder=reg.folder, extra={"WANDB_MODE": "offline"})("exec", "--", "touch", "ran")
+    assert (done.code, lines(done)[1]) == (2, "Hint: export WANDB_MODE=online")
+    assert "W&B is offline" in lines(done)[0]
+    assert not (reg.folder / "ran").exists()
+
+
+def test_gc_ends_as_well_as_it_began(reg: Reg) -> None:
+    assert reg("admin", "user", "ls").code == 0  # makes the home
+    done = reg("gc", "--dry-run")
+    assert (done.code, done.err) == (0, f"home {reg.home}\n")
 
 
 def test_a_key_that_the_server_does_not_know_is_refused(reg: Reg, inside: Inside) -> None:
@@ -203,3 +237,23 @@ def wait_for_a_run(home: Path, job_type: str) -> None:
             return bool(database.execute(query, (job_type,)).fetchone()[0])
 
     assert_soon(logged, seconds=60)
+
+
+def test_what_init_advises_for_a_recipe_leaves_the_policy_alone(reg: Reg) -> None:
+    (reg.folder / "recipe.py").write_text("mine")
+    done = reg("init", "--recipe")
+    assert (done.code, lines(done)[1]) == (2, "Hint: reg init --recipe --force")
+    assert (reg.folder / "recipe.py").read_text() == "mine"
+
+
+def test_what_serve_says_to_paste_works_for_a_home_with_a_space_in_its_name(reg: Reg) -> None:
+    spaced = Reg(home=reg.home.with_name("my home"), folder=reg.folder)
+    serving = spaced.start("serve", "--port", "0")
+    try:
+        wait_for_announcement(spaced.home)
+    finally:
+        serving.send_signal(signal.SIGINT)
+        said, _ = serving.communicate(timeout=30)
+    exports = "\n".join(line for line in said.splitlines() if line.startswith("  export"))
+    seen = subprocess.run(["sh", "-c", f'{exports}\nprintf %s "$WANDB_API_KEY"'], capture_output=True, text=True, check=True)
+    assert seen.stdout == (spaced.home / "key").read_text().strip()

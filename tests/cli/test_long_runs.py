@@ -111,7 +111,7 @@ def life(make_reg: Callable[[str], Reg]) -> Iterator[Life]:
         assert process.returncode == -signal.SIGKILL, err
         killed_at = last_step(metrics)
 
-        named = re.search(r"^run (\w+): http", err, flags=re.MULTILINE)
+        named = re.search(r"^run (\w+): ", err, flags=re.MULTILINE)
         assert named is not None, err
         past = resuming.find(backend, named[1])
         resumed = train(past, past.dataset, past.config, name=past.output, log=[f"csv={metrics}"], mode=past.mode)

@@ -276,6 +276,7 @@ def test_a_summary_has_a_row_per_split_and_warns_of_leaks_repetitions_and_gaps(t
     leaky = {**PETS, "test/cat/2.png": PETS["train/cat/1.png"], "test/cat/3.png": PETS["test/cat/1.png"]}
     spec = inspect(write_images(tmp_path / "pets", leaky)).spec
     assert summary.rows(spec)[1] == ("test", 4, 2, "1 (dog) to 3 (cat) per class", 48, 1)
+    assert summary.rows(spec)[0].balance == "1 per class"
     assert dict(summary.facts(spec))["classes"] == "3: cat, cow, dog"
     assert summary.warnings(spec) == (
         "1 of 4 items (25.00%) of 'test' are also in 'train', for example test/cat/2.png = train/cat/1.png: "

@@ -225,8 +225,9 @@ def test_the_row_of_a_later_file_is_counted_in_that_file(tmp_path: Path) -> None
             "head -c 300",
             id="short row",
         ),
-        pytest.param("a,label\n", "t.csv has no rows", None, id="only a header"),
+        pytest.param("a,label\n", "t.csv has no rows below its header", "one item in each row", id="only a header"),
         pytest.param("", "t.csv is empty (0 bytes)", None, id="zero bytes"),
+        pytest.param("12345678," * 200_000, "t.csv: the first line is longer than", "one row per item", id="one endless line"),
     ],
 )
 def test_what_a_table_cannot_be_is_named(tmp_path: Path, text: str, message: str, hint: str | None) -> None:
@@ -242,6 +243,7 @@ def test_what_a_table_cannot_be_is_named(tmp_path: Path, text: str, message: str
         pytest.param(
             Options(target="lable"), "t.csv has no column 'lable'; its columns are a, b, label", "--target label", id="target"
         ),
+        pytest.param(Options(target="y"), "t.csv has no column 'y';", "--target label", id="a target like none"),
         pytest.param(Options(drop=("bb",)), "t.csv has no column 'bb'; its columns are a, b, label", "drop: [b]", id="drop"),
         pytest.param(
             Options(labels=("x", "z")),

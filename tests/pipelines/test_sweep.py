@@ -102,7 +102,7 @@ def swept(place: Place) -> Swept:
     process = place.reg.start("sweep", "sweep.yaml", *words)
     leash = until(lambda: list(place.reg.home.glob("sweeps/*/agent-*-1.leash")), process)[0]
     log = leash.with_suffix(".log")
-    run = until(lambda: re.search(r"^run (\w+): http", log.read_text(errors="replace"), flags=re.MULTILINE), process)[1]
+    run = until(lambda: re.search(r"^run (\w+): ", log.read_text(errors="replace"), flags=re.MULTILINE), process)[1]
     until(lambda: place.run(run)["state"] == "preempting", process)
     kill_session(int(leash.read_text()))
     out, err = process.communicate(timeout=400)

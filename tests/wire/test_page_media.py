@@ -40,7 +40,7 @@ def page(run_url: str, server: Server) -> str:
 def test_pictures_are_in_the_page_itself(page: str) -> None:
     shown = page.partition("Pictures</h2>")[2].partition("</section>")[0]
     assert shown.count('<img src="data:image/png;base64,') == 4, "two, one, and the figure"
-    assert shown.count('<figure class="wide">') == 1
+    assert shown.count('<figure class="whole-width">') == 1, "and not `wide`, which phones leave out"
     assert "&lt;script&gt;" in shown
 
 

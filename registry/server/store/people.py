@@ -392,7 +392,7 @@ def _check_free(connection: Connection, username: str) -> None:
     taken = select(entities.c.name).where(func.lower(entities.c.name) == username.lower())
     other = connection.execute(taken).scalar_one_or_none()
     if row is not None or other is not None:
-        raise Conflict(f"'{other or username}' is the name of a user, team or organisation already")
+        raise Conflict(f"'{other or username}' is the name of a user, team or organisation already", hint="reg admin user ls")
 
 
 def _insert_user(
