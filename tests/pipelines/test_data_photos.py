@@ -61,7 +61,7 @@ def test_photographs_become_one_shape_and_stay_as_they_are(photos: Path, tmp_pat
 def test_without_a_size_the_sizes_are_told_and_a_command_that_works(tmp_path: Path) -> None:
     sizes = [(50, 40), (50, 40), (90, 120), (33, 60)]
     files = {f"{label}/{k}.png": images(1, seed=k, shape=size)[0] for label in "ab" for k, size in enumerate(sizes)}
-    folder = write_images(tmp_path / "my photos", files)
+    folder = write_images(tmp_path / "my photos" / "pets", files)
     with pytest.raises(BadData) as caught:
         inspect(folder)
     assert caught.value.message == "the images have 3 sizes, from 33×60 (a/3.png) to 90×120 (a/2.png); 4 of 8 are 50×40"

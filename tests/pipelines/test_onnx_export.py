@@ -193,6 +193,7 @@ def test_the_description_answers_how_to_call_it_and_where_it_comes_from(folders:
         "labels": list("0123456789"),
         "targets": [],
         "features": [],
+        "rendering": None,
     }
     assert (read.task, read.recipe, read.dataset) == ("image-classification", "image-classification", DATASET)
     assert read.config == json.loads(digits().config(*SETTINGS).model_dump_json())
