@@ -91,8 +91,7 @@ def _variables(settings: Settings, embedded: EmbeddedServer | None) -> Mapping[s
         wanted["WANDB_API_KEY"] = settings.api_key
     if embedded is None and settings.server != CLOUD:
         patience = _LOCAL_PATIENCE if urlsplit(settings.server).hostname in _LOOPBACK else {}
-        chosen = {name: os.environ.get(name, value) for name, value in patience.items()}
-        return {**wanted, **chosen, "WANDB_BASE_URL": settings.server}
+        return {**wanted, **_unless_said(patience), "WANDB_BASE_URL": settings.server}
     if embedded is None:
         return wanted
     address = embedded.address()
@@ -101,5 +100,9 @@ def _variables(settings: Settings, embedded: EmbeddedServer | None) -> Mapping[s
     places = {f"WANDB_{name}": str(files) for name in ("DIR", "DATA_DIR", "CACHE_DIR", "CONFIG_DIR", "ARTIFACT_DIR")}
     telemetry_off = {"WANDB_ERROR_REPORTING": "false"}
     server = {"WANDB_BASE_URL": address.url, "WANDB_API_KEY": address.key}
-    pace = {name: os.environ.get(name, value) for name, value in _LOCAL_PACE.items()}
-    return {**wanted, **places, **_LOCAL_PATIENCE, **pace, **telemetry_off, **server}
+    return {**wanted, **places, **_LOCAL_PATIENCE, **_unless_said(_LOCAL_PACE), **telemetry_off, **server}
+
+
+def _unless_said(usual: Mapping[str, str]) -> dict[str, str]:
+    """These variables, or what somebody has set them to."""
+    return {name: os.environ.get(name, value) for name, value in usual.items()}

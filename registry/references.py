@@ -140,10 +140,15 @@ def check_collection(text: str, *, hint: str = "--name {}") -> str:
     """
     if _NEW_NAME.fullmatch(text):
         return text
-    nearest = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-")[:128] or "my-name"
     raise BadReference(
-        f"'{text}' cannot be a name on W&B: 1 to 128 letters (a to z), digits, '-', '_' and '.'", hint=hint.format(nearest)
+        f"'{text}' cannot be a name on W&B: 1 to 128 letters (a to z), digits, '-', '_' and '.'",
+        hint=hint.format(nearest_name(text, otherwise="my-name")),
     )
+
+
+def nearest_name(text: str, *, otherwise: str) -> str:
+    """The name most like `text` that W&B takes for anything; `otherwise` where nothing of it is left."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-")[:128] or otherwise
 
 
 def check_alias(text: str) -> str:

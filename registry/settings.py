@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.errors import BadSettings
+from registry.references import nearest_name
 
 EMBEDDED = "embedded"
 CLOUD = "cloud"  # whatever address the installed SDK takes for W&B's cloud
@@ -117,9 +118,9 @@ def _server(text: str) -> str:
 def _project(name: str, origin: str) -> str:
     if len(name) <= 128 and not re.search(r"[/\\#?%:\r\n]", name):
         return name
-    nearest = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")[:128] or "my-project"
     raise BadSettings(
-        rf"project is '{name}' ({origin}): W&B takes up to 128 characters without / \ # ? % and :", hint=f"--project {nearest}"
+        rf"project is '{name}' ({origin}): W&B takes up to 128 characters without / \ # ? % and :",
+        hint=f"--project {nearest_name(name, otherwise='my-project')}",
     )
 
 

@@ -208,18 +208,24 @@ def _part(whole: Split, name: str, positions: NDArray[np.int64], digests: Digest
 
 def image_digests(images: Inputs) -> Digests:
     """Content digests of decoded images of shape (n, height, width, channels): their shape and their pixels."""
-    shape = np.array(images.shape[1:], dtype="<u4").tobytes()
-    found = bytearray()
+    found, shape = bytearray(), _bytes_of(images.shape[1:])
     for some in chunks(images):
         rows = np.ascontiguousarray(some).reshape(len(some), math.prod(images.shape[1:]))
-        found += b"".join([blake2b(row.data, digest_size=DIGEST_SIZE, person=shape).digest() for row in rows])
+        found += b"".join([_digest(row, shape) for row in rows])
     return Digests(found)
 
 
 def image_digest(pixels: NDArray[np.uint8]) -> bytes:
     """The content digest of one decoded image of shape (height, width, channels)."""
-    shape = np.array(pixels.shape, dtype="<u4").tobytes()
-    return blake2b(np.ascontiguousarray(pixels).data, digest_size=DIGEST_SIZE, person=shape).digest()
+    return _digest(np.ascontiguousarray(pixels), _bytes_of(pixels.shape))
+
+
+def _digest(pixels: NDArray[np.uint8], shape: bytes) -> bytes:
+    return blake2b(pixels.data, digest_size=DIGEST_SIZE, person=shape).digest()
+
+
+def _bytes_of(shape: tuple[int, ...]) -> bytes:
+    return np.array(shape, dtype="<u4").tobytes()
 
 
 def numbered(*several: Digests) -> list[NDArray[np.int64]]:

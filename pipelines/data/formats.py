@@ -32,8 +32,6 @@ _CLAIMS: Mapping[Format, Callable[[File], bool]] = MappingProxyType(
         "parquet": claims_parquet,
     }
 )
-
-
 _OPEN: Mapping[Format, Callable[[Sequence[File], Options, Room], Source]] = MappingProxyType(
     {
         "idx": idx.open_idx,

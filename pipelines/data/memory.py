@@ -107,10 +107,9 @@ class Memory:
         texts = _Texts()
         new = {}
         for file in files:
-            known = self._same.get(file.name)
-            said = md5s.get(file.name)
             if file.name in new:
                 continue
+            known, said = self._same.get(file.name), md5s.get(file.name)
             if known is not None and known[1] == said and (known[2] is not None or file.name not in pictures):
                 continue
             if file.stamp[0] < before and file.stamp[1] < before:

@@ -9,6 +9,7 @@ would be too much, file by file when pixels are asked for.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -179,15 +180,10 @@ def _of_many_sizes(files: Sequence[File], where: Path | None) -> BadData:
     most = f"; {times:,} of {len(some):,} are {common[0]}×{common[1]}" if times > 1 else ""
     return BadData(
         f"the images have {len(counts):,} sizes{looked}, from {_shown(smallest)} to {_shown(largest)}{most}",
-        hint=f"reg dataset push {_quoted(where)} --size {size}",
+        hint=f"reg dataset push {shlex.quote(str(where or 'path/to/data'))} --size {size}",
     )
 
 
 def _shown(one: tuple[str, tuple[int, int]]) -> str:
     name, (height, width) = one
     return f"{height}×{width} ({name})"
-
-
-def _quoted(where: Path | None) -> str:
-    text = str(where or "path/to/data")
-    return f"'{text}'" if any(sign.isspace() for sign in text) else text
