@@ -11,7 +11,6 @@ it (`source:`): a metric is only as trustworthy as its code.
 
 from __future__ import annotations
 
-import re
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ from pipelines.recipes import sources
 from pipelines.recipes.sources import CodeFailed
 from registry.errors import BadData, BadSettings
 from registry.means import student, units
-from registry.records import Metric
+from registry.records import OWN_METRIC, Metric
 from registry.replicates import Draws, Replicates
 from registry.resampling import Unstable
 from registry.spreads import FEWEST, spread
@@ -39,7 +38,6 @@ _DIRECTIONS = ("higher", "lower")
 _RESAMPLES = 1000
 _SECONDS, _MOST_SECONDS = 10.0, 60.0  # for all resamples; for as many as a gate needs at least
 _HOPELESS = 20  # so many without a value at the start, and there is no use in more
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +64,7 @@ def load(name: str) -> OwnMetric:
     function = sources.load(name)
     called = name.rpartition(":")[2]
     file = sources.source_of(function)
-    if not callable(function) or file is None or _NAME.fullmatch(called) is None:
+    if not callable(function) or file is None or OWN_METRIC.fullmatch(called) is None:
         raise BadSettings(f"--metric {name}: {called} is not a function of that file", hint=f"def {called}(items): ...")
     direction = getattr(function, "direction", None)
     if direction not in _DIRECTIONS:
@@ -92,7 +90,7 @@ def measure(metric: OwnMetric, columns: Columns, *, cluster: str | None = None) 
         BadData: it gives something else than one number per item or one number, or one that is not finite; no such column.
         CodeFailed: it raised; says where.
     """
-    given = {name: _locked(values) for name, values in columns.items()}
+    given = {name: _locked(np.array(values)) for name, values in columns.items()}
     items = given["item"]
     found = np.asarray(_ask(metric, given))
     common: dict[str, Any] = {"direction": metric.direction, "unit": metric.unit, "n": len(items), "source": metric.source}
@@ -165,7 +163,7 @@ def _resampled(metric: OwnMetric, columns: Columns, draws: Draws) -> Replicates:
     values: list[float] = []
     begin = time.monotonic()
     for rows in islice(draws, _RESAMPLES):
-        values.append(_value(metric, {name: _taken(column, rows) for name, column in columns.items()}))
+        values.append(_value(metric, {name: _locked(column.take(rows, axis=0)) for name, column in columns.items()}))
         spent = time.monotonic() - begin
         if spent > _MOST_SECONDS or (spent > _SECONDS and len(values) >= FEWEST):
             break
@@ -196,13 +194,7 @@ def _around(value: float, replicates: Replicates) -> tuple[float, float] | None:
     return min(low, value), max(high, value)
 
 
-def _taken(values: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
-    found = values.take(rows, axis=0)
-    found.flags.writeable = False
-    return found
-
-
-def _locked(values: NDArray[Any]) -> NDArray[Any]:
-    copy = np.array(values)
+def _locked(copy: NDArray[Any]) -> NDArray[Any]:
+    """A copy, which the function may read and not write."""
     copy.flags.writeable = False
     return copy

@@ -11,7 +11,6 @@ all items have their values on resamples in a file of their own.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from pydantic import ValidationError
 from registry import matching
 from registry.errors import BadData
 from registry.pairing import Evidence
-from registry.records import Evaluation
+from registry.records import OWN_METRIC, Evaluation
 from registry.replicates import MOST, Drawn, Replicates
 
 EVALUATION = "evaluation.json"
@@ -34,7 +33,6 @@ LATENCY = "latency.parquet"
 
 Columns = Mapping[str, NDArray[Any]]
 
-_OWN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # what a metric of the user's own may be called, and so a file
 _DRAWN = b"reg.drawn"
 _VALUES = pa.schema([pa.field("value", pa.float64(), nullable=False)])
 _ITEM = pa.schema([pa.field("item", pa.string(), nullable=False)])
@@ -121,7 +119,7 @@ def read_evaluation(folder: Path) -> Evidence:
         raw = _read_table(folder / LATENCY, _LATENCY)
         timings = {name: np.asarray(raw[name].combine_chunks().to_numpy(zero_copy_only=False)) for name in _LATENCY.names}
     _check(folder, evaluation, predictions, timings)
-    kept = {name: folder / _replicates(name) for name in evaluation.metrics if _OWN.fullmatch(name)}
+    kept = {name: folder / _replicates(name) for name in evaluation.metrics if OWN_METRIC.fullmatch(name)}
     replicates = {name: _read_replicates(file) for name, file in kept.items() if file.is_file()}
     return Evidence(evaluation=evaluation, items=predictions, timings=timings, replicates=replicates)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -112,6 +113,10 @@ class Pinned(Fact):
     @property
     def parsed(self) -> Reference:
         return parse(self.reference)
+
+
+# What a metric of the user's own may be called: a function in Python, and a file in an evaluation.
+OWN_METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
 class Metric(Fact):

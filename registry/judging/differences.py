@@ -200,8 +200,8 @@ class Subject:
         if n < 2:
             raise Unanswerable(f"{n} items have no confidence bound")
         clusters = None if codes is None else int(codes.max()) + 1
-        if clusters is not None and clusters < _FEWEST_CLUSTERS:
-            raise Unanswerable(f"{clusters} clusters by {self.cluster}, {_FEWEST_CLUSTERS} are needed at least")
+        if clusters is not None:
+            check_clusters(clusters, self.cluster)
         counts = {"items": n} | ({} if clusters is None else {"clusters": clusters})
         if self.formula is not None:
             return self._corpus(self.formula, rows, codes, share, counts)
@@ -390,9 +390,8 @@ def _subject(
     mine: Mapping[str, Array],
     others: Mapping[str, Array] | None,
 ) -> Subject:
-    n, wanted = len(scores.ids), max(2, terms.policy.data.min_items)
-    if n < wanted:
-        raise Unanswerable(f"{n} items, the policy wants {wanted} at least")
+    n = len(scores.ids)
+    check_items(n, terms)
     clusters = scores.clusters(terms.cluster) if terms.cluster is not None else None
     # Only items that are resampled one by one need an order of their own.
     order = scores.canonical if formula is not None and n <= resampling.MOST_WORK else None
@@ -401,3 +400,22 @@ def _subject(
 
 def _cut(column: Array, rows: Rows | None) -> Array:
     return column if rows is None else column[rows]
+
+
+def check_items(items: int, terms: Terms) -> None:
+    """
+    Raises:
+        Unanswerable: the policy wants more items.
+    """
+    wanted = max(2, terms.policy.data.min_items)
+    if items < wanted:
+        raise Unanswerable(f"{items} items, the policy wants {wanted} at least")
+
+
+def check_clusters(clusters: int, column: str | None) -> None:
+    """
+    Raises:
+        Unanswerable: they are too few to tell how much clusters differ.
+    """
+    if clusters < _FEWEST_CLUSTERS:
+        raise Unanswerable(f"{clusters} clusters by {column}, {_FEWEST_CLUSTERS} are needed at least")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.judging.differences import Measured, Rows
+from registry.judging.differences import Measured, Rows, check_clusters, check_items
 from registry.judging.terms import Terms
 from registry.means import MeanInterval
 from registry.pairing import Pair, Scores, Unanswerable
@@ -24,8 +24,6 @@ from registry.spreads import Spread, spread
 from registry.stats import Interval
 
 Values = NDArray[np.float64]
-
-_FEWEST_CLUSTERS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +138,7 @@ def is_own(metric: Metric, replicates: Mapping[str, Replicates], name: str) -> b
 
 
 def _check(scores: Scores, name: str, found: Replicates, metric: Metric, terms: Terms) -> None:
-    wanted = max(2, terms.policy.data.min_items)
-    if metric.n < wanted:
-        raise Unanswerable(f"{metric.n} items, the policy wants {wanted} at least")
+    check_items(metric.n, terms)
     drawn = found.drawn
     if drawn.cluster != terms.cluster:
         how = f" --cluster {terms.cluster}" if terms.cluster else ""
@@ -150,5 +146,5 @@ def _check(scores: Scores, name: str, found: Replicates, metric: Metric, terms: 
             f"{name} of the {scores.role} was resampled by {drawn.cluster or 'items'}, the policy clusters by"
             f" {terms.cluster or 'nothing'}; evaluate with --metric FILE.py:{name}{how}"
         )
-    if drawn.cluster is not None and drawn.units < _FEWEST_CLUSTERS:
-        raise Unanswerable(f"{drawn.units} clusters by {drawn.cluster}, {_FEWEST_CLUSTERS} are needed at least")
+    if drawn.cluster is not None:
+        check_clusters(drawn.units, drawn.cluster)
