@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -107,11 +107,10 @@ def attempt(backend: Backend, environment: Mapping[str, str]) -> Attempt | None:
     """
     if not environment.get(_PARAMETERS) or not environment.get(_RUN):
         return None
-    try:
+    fact = None
+    with suppress(NotFound):  # an agent may name a run that the server hears of with the first word of its process
         fact = backend.find_run(environment[_RUN])
-    except NotFound:  # an agent may name a run that the server hears of with the first word of its process
-        return Attempt(past=None, starts=(0,))
-    if not resuming.began(fact):
+    if fact is None or not resuming.began(fact):
         return Attempt(past=None, starts=(0,))
     past = resuming.of(backend, fact)
     return Attempt(past=past, starts=(*(fact.config.get(_STARTS) or ()), past.step))
