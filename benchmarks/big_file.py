@@ -2,7 +2,7 @@
 
     python benchmarks/big_file.py [--mib 1024] [--rounds 5] [--dvc /path/to/dvc] [--work FOLDER]
 
-The file is IDX: images of 1024×1024 random bytes, with labels and a small test split beside it. `reg` looks at every image,
+The file is IDX: images of 1024×1024 random bytes, with labels and a small test split beside it. `reg` compares all images,
 hashes and copies the file, syncs it, and starts and ends a server; `cp` syncs nothing, so that a push is compared besides with
 a copy that is as safe from a power cut. With `--dvc`, `dvc add`, `dvc push`
 and `dvc pull` run in the same rounds.

@@ -1,20 +1,16 @@
 """Looking at data that are to be pushed, while all that the push will wait for is set going.
 
-Nothing of an artifact exists before the look is over. But the embedded server starts meanwhile in its own process, and from the
-moment in which the files are known what is new among them is copied in others (`registry.embedded_disk`): on two cores that is
-most of the time of a push. What did not change since the last push from here is not read at all
-(`pipelines.data.memory`). The wandb SDK, which takes as long to load as the server, is loaded meanwhile if there is a while.
+Nothing of an artifact exists before the look is over. But from the moment in which the files are known what is new among them
+is copied in other processes (`registry.embedded_disk`): on two cores that is most of the time of a push. What did not change
+since the last push from here is not read at all (`pipelines.data.memory`).
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from threading import Thread
 
 from pipelines.data import reading
 from pipelines.data.folder import File
@@ -23,13 +19,10 @@ from pipelines.data.memory import Memory, recall
 from pipelines.data.options import Options
 from pipelines.data.reading import Inspection, OnProgress
 from registry.collector import no_collection, rare_collection
-from registry.embedded import EmbeddedServer
 from registry.embedded_disk import Intake
 from registry.errors import EnvironmentProblem
 from registry.scratch import scratch
 from registry.settings import Settings
-
-_MANY = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +31,12 @@ class Look:
 
     Attributes:
         new: files of which no digest is remembered; `intake` has taken them, if it takes any.
-        server: the embedded server, which is starting; None when the settings name another.
     """
 
     found: Inspection
     memory: Memory
     new: Sequence[File]
     intake: Intake
-    server: EmbeddedServer | None
 
 
 @contextmanager
@@ -57,32 +48,31 @@ def looking(
     pack: bool = False,
     take: bool = True,
     on_progress: OnProgress | None = None,
+    on_idle: Callable[[], None] = lambda: None,
 ) -> Iterator[Look]:
     """Find out what is at a path, and make ready to push it.
 
     Args:
         pack: whether the files are to be pushed in shards, which are gone when the block ends.
         take: whether the files are to be stored; of data that are only to be referred to, none is copied.
+        on_idle: called when other threads may have this process: its own work is little, or others do it.
     Raises:
         BadData, MissingDependency: see `pipelines.data.reading.inspect`.
     """
     new: list[File] = []
-    server: EmbeddedServer | None = None
     with ExitStack() as stack:
-        if settings.embedded and os.path.exists(path):  # not for a slip of the pen
-            server = stack.enter_context(EmbeddedServer(settings.home))
         intake = stack.enter_context(Intake(settings.home))
         with no_collection():
             memory = recall(settings.home, path)
+        if memory.pushed and path.exists():
+            on_idle()
 
         def begin(files: Sequence[File]) -> None:
-            if not take:
-                return
-            new.extend(file for file in files if memory.md5(file) is None)
-            if settings.embedded:
-                intake.begin([file.path for file in new], size=sum(file.size for file in new))
-            if len(new) > _MANY:  # the children decode, and this process would only wait for them
-                Thread(target=import_module, args=("registry.backend",), daemon=True).start()
+            if take:
+                new.extend(file for file in files if memory.md5(file) is None)
+                if settings.embedded:
+                    intake.begin([file.path for file in new], size=sum(file.size for file in new))
+            on_idle()
 
         with rare_collection():
             found = reading.inspect(
@@ -94,7 +84,7 @@ def looking(
                 room=Room(settings.data_memory, settings.home),
                 pack_into=_place(stack, settings.home) if pack else None,
             )
-        yield Look(found=found, memory=memory, new=new, intake=intake, server=server)
+        yield Look(found=found, memory=memory, new=new, intake=intake)
 
 
 def _place(stack: ExitStack, home: Path) -> Path:

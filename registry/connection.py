@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -41,25 +43,53 @@ _LOCAL_PACE = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"}
 
 
 @contextmanager
-def connect(settings: Settings, server: EmbeddedServer | None = None) -> Iterator[Backend]:
+def connect(settings: Settings) -> Iterator[Backend]:
     """A backend for the time of the block.
 
-    Args:
-        server: the embedded server of the settings' home, if the caller has started it; it is the caller's to end.
     Raises:
         Unreachable, Unauthorised: no answer, or the key is not accepted.
         RegError: the embedded server cannot start; its own words and exit code.
     """
     with ExitStack() as stack:
-        embedded = server
-        if embedded is None and settings.embedded:
-            embedded = stack.enter_context(EmbeddedServer(settings.home))
+        embedded = stack.enter_context(EmbeddedServer(settings.home)) if settings.embedded else None
         from registry.backend import Backend
 
         stack.enter_context(environment(settings, embedded))
         backend = Backend(settings=settings, embedded=embedded)
         stack.callback(backend.close)
         yield backend
+
+
+class Connecting:
+    """A connection that is made in the background, for a command that has other work before it needs one."""
+
+    def __init__(self, settings: Settings, background: Executor, stack: ExitStack) -> None:
+        self._settings, self._background, self._stack = settings, background, stack
+        self._backend: Future[Backend] | None = None
+
+    def begin(self) -> None:
+        """Load the SDK, and connect it if the server is the embedded one; another is asked nothing before there is need."""
+        if not self._settings.embedded:
+            self._background.submit(import_module, "registry.backend")
+        elif self._backend is None:
+            self._backend = self._background.submit(self._connect)
+
+    def backend(self) -> Backend:
+        """
+        Raises:
+            Unreachable, Unauthorised, RegError: as `connect`.
+        """
+        return self._backend.result() if self._backend is not None else self._connect()
+
+    def _connect(self) -> Backend:
+        return self._stack.enter_context(connect(self._settings))
+
+
+@contextmanager
+def connecting(settings: Settings) -> Iterator[Connecting]:
+    """`connect`, for the time of the block, from the moment on in which the yielded object is told to begin."""
+    with ExitStack() as stack, ThreadPoolExecutor(1) as background:
+        yield Connecting(settings, background, stack)
 
 
 @contextmanager

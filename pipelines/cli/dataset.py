@@ -19,6 +19,7 @@ from registry.backend_references import check_scheme, name_of, path_of
 from registry.cli.looking import size_text, version_data, versions_table
 from registry.cli.output import table
 from registry.cli.params import ALIAS, FOLDER, REFERENCE, Session, session
+from registry.connection import connecting
 from registry.errors import UsageError
 from registry.references import Reference, parse
 
@@ -130,14 +131,24 @@ def push(
         _refer(session, place, options, aliases)
         return
     with ExitStack() as stack:
+        connection = stack.enter_context(connecting(session.settings))
         with session.output.progress("reading") as advance:
             look = stack.enter_context(
-                looking(session.settings, place, options, pack=pack, take=not reference, on_progress=advance)
+                looking(
+                    session.settings,
+                    place,
+                    options,
+                    pack=pack,
+                    take=not reference,
+                    on_progress=advance,
+                    on_idle=connection.begin,
+                )
             )
         found = look.found
         _tell(session, found)
-        backend = stack.enter_context(session.writing(look.server))
-        from pipelines import dataset as stage  # loads the SDK, which `writing` does while the server starts
+        backend = connection.backend()
+        session.say_where(backend)
+        from pipelines import dataset as stage  # loads the SDK, which is loaded by now
 
         pushed = stage.push(backend, look, aliases=aliases, refer=reference)
     state = "is new" if pushed.is_new else "is unchanged: these very files were pushed before, no new version was made"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
 from typing import Any, Protocol, overload
@@ -19,12 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.folder import File
-from pipelines.data.inputs import Inputs, chunks, select
+from pipelines.data.inputs import Inputs, Rows, chunks, pieces, select
 from pipelines.data.spec import Division, ImageInput, Overlap, Rendering, TableInput, Task
 from pipelines.data.splits import TEST, TRAIN, divide
 
 DIGEST_SIZE = 16
 EXAMPLES = 5
+# An image of so many bytes is compared by a few pieces of it before it is read whole.
+_LARGE = 64 << 10
+_PIECES, _PIECE = 8, 512
 
 Advance = Callable[[int], None]
 """Told how many more bytes of the stored data have been read."""
@@ -57,6 +61,42 @@ class Digests(Sequence[bytes]):
 
     def at(self, positions: NDArray[np.int64]) -> Digests:
         return Digests(self.array[positions])
+
+
+class Deferred(Digests):
+    """The content digests of large images, computed for whoever asks for them.
+
+    To find equal ones (`numbered`) they are seldom needed: most images differ from all others in a few pieces of them.
+    """
+
+    def __init__(self, images: NDArray[np.uint8] | Rows) -> None:
+        self._images = images
+        self._found = np.zeros((len(images), DIGEST_SIZE), dtype=np.uint8)
+        self._is_found = np.zeros(len(images), dtype=bool)
+
+    @property
+    def array(self) -> NDArray[np.uint8]:  # type: ignore[override]
+        return self.whole(np.arange(len(self._images)))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def whole(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The digests of the images at positions, as rows."""
+        missing = positions[~self._is_found[positions]]
+        self._found[missing] = _image_digests(select(self._images, missing)).array
+        self._is_found[missing] = True
+        return self._found[positions]
+
+    @cached_property
+    def of_pieces(self) -> Digests:
+        """The digest of the pieces of each image: images that differ in it are not equal."""
+        size = math.prod(self._images.shape[1:])
+        starts = [(size - _PIECE) * number // (_PIECES - 1) for number in range(_PIECES)]
+        shape = _bytes_of(self._images.shape[1:])
+        return Digests.of(
+            blake2b(some, digest_size=DIGEST_SIZE, person=shape).digest() for some in pieces(self._images, starts, _PIECE)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +248,12 @@ def _part(whole: Split, name: str, positions: NDArray[np.int64], digests: Digest
 
 def image_digests(images: Inputs) -> Digests:
     """Content digests of decoded images of shape (n, height, width, channels): their shape and their pixels."""
+    if math.prod(images.shape[1:]) >= _LARGE and isinstance(images, (np.ndarray, Rows)):
+        return Deferred(images)
+    return _image_digests(images)
+
+
+def _image_digests(images: Inputs) -> Digests:
     found, shape = bytearray(), _bytes_of(images.shape[1:])
     for some in chunks(images):
         rows = np.ascontiguousarray(some).reshape(len(some), math.prod(images.shape[1:]))
@@ -229,7 +275,22 @@ def _bytes_of(shape: tuple[int, ...]) -> bytes:
 
 
 def numbered(*several: Digests) -> list[NDArray[np.int64]]:
-    """A number for each item, the same for the same content, from 0 in the order of the digests; several lists share them."""
+    """A number for each item, the same for the same content, from 0 without gaps; several lists share them."""
+    deferred = [digests for digests in several if isinstance(digests, Deferred)]
+    if len(deferred) < len(several):
+        return _numbered(several)
+    alike = _numbered([digests.of_pieces for digests in deferred])
+    times = np.bincount(np.concatenate(alike))
+    keys = []
+    for digests, numbers in zip(deferred, alike, strict=True):
+        doubtful = np.flatnonzero(times[numbers] > 1)
+        rows = digests.of_pieces.array.copy()
+        rows[doubtful] = digests.whole(doubtful)
+        keys.append(Digests(rows))
+    return _numbered(keys)
+
+
+def _numbered(several: Sequence[Digests]) -> list[NDArray[np.int64]]:
     words = np.ascontiguousarray(np.concatenate([digests.array for digests in several])).view(">u8")
     order = np.lexsort((words[:, 1], words[:, 0]))
     rising = words[order]

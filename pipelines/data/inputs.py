@@ -15,7 +15,7 @@ import os
 import tempfile
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,15 +120,26 @@ class Rows(OnDisk):
 
     def _span(self, start: int, stop: int) -> NDArray[Any]:
         found = np.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
-        left = _bytes(found)
+        self._fill(_bytes(found), start * self._item)
+        return found
+
+    def pieces(self, starts: Sequence[int], size: int) -> Iterator[bytearray]:
+        """See `pieces`."""
+        for item in range(len(self)):
+            found = bytearray(len(starts) * size)
+            for number, start in enumerate(starts):
+                self._fill(memoryview(found)[number * size : (number + 1) * size], item * self._item + start)
+            yield found
+
+    def _fill(self, left: memoryview, offset: int) -> None:
+        """Read what lies at an offset from the first item."""
         with self._lock:
-            self._stream.seek(self._offset + start * self._item)
+            self._stream.seek(self._offset + offset)
             while left:
                 got = self._stream.readinto(left)  # type: ignore[attr-defined]  # every unbuffered file has it
                 if not got:
                     raise BadData(f"{self._name} became shorter while it was read", hint="fetch the file again")
                 left = left[got:]
-        return found
 
     def _read(self, positions: NDArray[np.int64]) -> NDArray[Any]:
         found = np.empty((len(positions), *self.shape[1:]), dtype=self.dtype)
@@ -157,6 +168,14 @@ class Selected(OnDisk):
 def select(inputs: Inputs, positions: NDArray[np.int64]) -> Inputs:
     """The items at positions: a copy of what is in memory, a view of what is on disk."""
     return Selected(inputs, positions) if isinstance(inputs, OnDisk) else inputs[positions]
+
+
+def pieces(inputs: NDArray[Any] | Rows, starts: Sequence[int], size: int) -> Iterator[bytes | bytearray]:
+    """Of each item in order the bytes at some places of it, `size` bytes at each, one after the other."""
+    if isinstance(inputs, Rows):
+        return inputs.pieces(starts, size)
+    flat = (item.reshape(-1).view(np.uint8) for item in inputs)
+    return (b"".join([item[start : start + size].tobytes() for start in starts]) for item in flat)
 
 
 def chunks(inputs: Inputs) -> Iterator[NDArray[Any]]:

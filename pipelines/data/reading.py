@@ -1,7 +1,7 @@
 """Looking at data before they become an artifact (`inspect`), and opening the artifact afterwards (`load`).
 
 Both find the format and read the splits by the same code, so what was checked and counted is what a model is trained on.
-`inspect` reads everything once and writes nothing; `load` reads a split when it is asked for, in the terms that the
+`inspect` looks at everything once and writes nothing; `load` reads a split when it is asked for, in the terms that the
 description recorded, and refuses a folder that is not what its description says.
 """
 

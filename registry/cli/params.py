@@ -15,7 +15,6 @@ import click
 from registry import references, settings
 from registry.cli.output import Output
 from registry.connection import connect
-from registry.embedded import EmbeddedServer
 from registry.errors import BadReference
 
 if TYPE_CHECKING:
@@ -72,15 +71,15 @@ class Session:
             yield backend
 
     @contextmanager
-    def writing(self, server: EmbeddedServer | None = None) -> Iterator[Backend]:
-        """A backend for a command that writes, which first says where.
-
-        Args:
-            server: the embedded server of this home, if it is starting already.
-        """
-        with connect(self.settings, server) as backend:
-            self.output.notice(f"writing to {backend.where}")
+    def writing(self) -> Iterator[Backend]:
+        """A backend for a command that writes, which first says where."""
+        with connect(self.settings) as backend:
+            self.say_where(backend)
             yield backend
+
+    def say_where(self, backend: Backend) -> None:
+        """What a command that writes says before it does."""
+        self.output.notice(f"writing to {backend.where}")
 
 
 def session(command: _Command) -> _Command:

@@ -13,8 +13,9 @@ import hashlib
 import os
 import shutil
 import sys
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,14 +23,18 @@ from registry.errors import BadData
 from registry.server.blobs import Blob, Blobs
 from registry.server.packs import Pack
 
-# One read for nearly every small file; a large one is hashed and written at the same time, a piece of this size each.
-_PIECE = 4 << 20
+# Up to here a file is read at once; a larger one is hashed and written at the same time, piece by piece.
+_AT_ONCE = 4 << 20
+# Linux 6 takes ten times as long for a write of two mebibytes and more, which goes into pages of that size.
+_PIECE = 1 << 20
+# So many pieces may be read and hashed and not be written yet: the two are to wait for each other seldom.
+_BEHIND = 64
 # What goes into a pack: beyond this a file of its own costs little, and can be read at once without an index.
 _SMALL = 64 << 10
 # Beyond this many files one sync of the file system is quicker than one for each.
 _FEW = 64
 # Pages that wait for the disk: so many bytes of a large file are on their way to it while the next are copied.
-_IN_FLIGHT = 128 << 20
+_IN_FLIGHT = 8 << 20
 
 READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -46,11 +51,9 @@ class Batch:
 
     def __enter__(self) -> Batch:
         self._folder, self._lock = self._blobs.staging_folder()
-        self._writer = ThreadPoolExecutor(1)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._writer.shutdown()
         if self._pack is not None:
             self._pack.__exit__(*error)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -67,7 +70,7 @@ class Batch:
         source = os.open(path, READ)
         try:
             before = os.fstat(source)
-            blob = self._add_small(source) if before.st_size < _PIECE else self._add_large(source)
+            blob = self._add_small(source) if before.st_size < _AT_ONCE else self._add_large(source)
             after = os.fstat(source)
         finally:
             os.close(source)
@@ -88,7 +91,7 @@ class Batch:
 
     def _add_small(self, source: int) -> Blob:
         content = b""
-        while piece := os.read(source, _PIECE):
+        while piece := os.read(source, _AT_ONCE):
             content = content + piece if content else piece
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
         blob = Blob(md5=md5, size=len(content))
@@ -105,17 +108,12 @@ class Batch:
 
     def _add_large(self, source: int) -> Blob:
         """Hash and copy at the same time: both work outside Python's lock, and each takes a second for a gibibyte."""
-        hasher, size, unsynced = hashlib.md5(usedforsecurity=False), 0, 0
-        with self._copy("large") as copy:
+        hasher, size = hashlib.md5(usedforsecurity=False), 0
+        with self._copy("large") as copy, _Behind(copy) as copying:
             while piece := os.read(source, _PIECE):
-                writing = self._writer.submit(write_all, copy, piece)
+                copying.add(piece)
                 hasher.update(piece)
-                writing.result()
                 size += len(piece)
-                unsynced += len(piece)
-                if unsynced >= _IN_FLIGHT:
-                    _start_writing_back(copy, size - unsynced, unsynced)
-                    unsynced = 0
         blob = Blob(md5=hasher.hexdigest(), size=size)
         if self._is_known(blob):
             os.unlink(f"{self._folder}/large")
@@ -148,6 +146,41 @@ class Batch:
                 os.close(copy)
 
 
+class _Behind:
+    """Writes pieces to a file behind whoever has them, and begins early to move them to the disk; complete when the block ends.
+
+    Raises:
+        OSError: a piece cannot be written; perhaps only some pieces later.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._written = self._moving = 0
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[None]] = deque()
+
+    def add(self, piece: bytes) -> None:
+        self._waiting.append(self._thread.submit(self._write, piece))
+        if len(self._waiting) > _BEHIND:
+            self._waiting.popleft().result()
+
+    def __enter__(self) -> _Behind:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=error is not None)
+        if error is None:
+            for writing in self._waiting:
+                writing.result()
+
+    def _write(self, piece: bytes) -> None:
+        write_all(self._descriptor, piece)
+        self._written += len(piece)
+        if self._written - self._moving >= _IN_FLIGHT:
+            _start_writing_back(self._descriptor, self._moving, self._written - self._moving)
+            self._moving = self._written
+
+
 def sync_file_system(path: str) -> bool:
     """Wait until all that was written to the file system of a path is on its disk; False where that cannot be asked for."""
     call = getattr(_library(), "syncfs", None)
@@ -177,4 +210,4 @@ def _library() -> ctypes.CDLL | None:
 def write_all(descriptor: int, content: bytes) -> None:
     left = memoryview(content)
     while left:
-        left = left[os.write(descriptor, left) :]
+        left = left[os.write(descriptor, left[:_PIECE]) :]

@@ -101,7 +101,7 @@ def life(make_reg: Callable[[str], Reg]) -> Iterator[Life]:
     read = settings.read({}, environment=reg.environment, folder=reg.folder)
     with (
         looking(read, reg.folder / "digits", Options()) as look,
-        connect(read, look.server) as backend,
+        connect(read) as backend,
         announce(reg.home, backend.url),  # as `reg serve` does: all ranks and attempts use the one server
     ):
         data = dataset.push(backend, look).version

@@ -97,7 +97,7 @@ def life(make_reg: Callable[[str], Reg]) -> Iterator[Life]:
         return stage.run(backend, data, config, by=Provenance(actor="me"), progress=silent, past=past, **others)
 
     read = settings.read({}, environment=reg.environment, folder=reg.folder)
-    with looking(read, reg.folder / "digits", Options()) as look, connect(read, look.server) as backend:
+    with looking(read, reg.folder / "digits", Options()) as look, connect(read) as backend:
         data = dataset.push(backend, look).version
         config = resolve(task="image-classification", file=reg.folder / "train.yaml", mode="long")
         whole = train(None, data, config, name="whole")
