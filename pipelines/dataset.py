@@ -11,8 +11,8 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,6 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = (), refer: bo
     with (
         open_job(backend, job_type="dataset", name=f"push {spec.name}", config=config) as job,
         tempfile.TemporaryDirectory() as folder,
-        ThreadPoolExecutor(1) as meanwhile,
     ):
         with no_collection():
             hashed = _hashed(look, apart=stay, embedded=backend.settings.embedded)
@@ -67,8 +66,8 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = (), refer: bo
         description.write_bytes(described)
         md5s = {name: file.md5 for name, file in hashed.items()}
         pushed = {} if refer else {**md5s, DESCRIPTION: hashlib.md5(described, usedforsecurity=False).hexdigest()}
-        # Written while the server works. If the version comes to nothing, its digest will show that to the next push.
-        remembered = meanwhile.submit(
+        # If the version comes to nothing, its digest will show that to the next push.
+        remember = partial(
             look.memory.keep,
             md5s,
             chain(look.found.kept, look.found.data),
@@ -92,9 +91,9 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = (), refer: bo
                 **{f"{name}_items": split.items for name, split in spec.splits.items()},
                 "overlapping_items": sum(overlap.items for overlap in spec.overlaps),
             },
+            meanwhile=remember,
         )
         maker = backend.made_by(version)
-        remembered.result()
     return Pushed(version=version, is_new=maker is None or maker.id == job.id, run_url=job.url)
 
 
@@ -147,7 +146,6 @@ def _hashed(look: Look, *, embedded: bool, apart: Set[str] = frozenset()) -> dic
     """
     taken = {file.name: md5 for file, (md5, _) in zip(look.new, look.intake.keep(), strict=False)}
     found = {}
-    here = os.getcwd()
     for file in look.found.kept:
         if file.name in apart:
             continue
@@ -158,7 +156,7 @@ def _hashed(look: Look, *, embedded: bool, apart: Set[str] = frozenset()) -> dic
             there = os.stat(file.path)
             if (there.st_size, there.st_mtime_ns) != (file.size, file.stamp[0]):
                 raise BadData(f"{file.name} changed while it was being pushed", hint="push again when nothing writes to it")
-        found[file.name] = Hashed(os.path.join(here, file.path), md5, file.size, embedded and known is not None)
+        found[file.name] = Hashed(file.path, md5, file.size, embedded and known is not None)
     return found
 
 

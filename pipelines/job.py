@@ -89,6 +89,7 @@ class Job:
         hashed: Mapping[str, Hashed] | None = None,
         since: Mapping[str, str] | None = None,
         references: Iterable[tuple[str, str | None]] = (),
+        meanwhile: Callable[[], object] = lambda: None,
     ) -> Version:
         """Log an output; see `registry.backend.Run.output`."""
         return self._run.output(
@@ -101,6 +102,7 @@ class Job:
             hashed=hashed,
             since=since,
             references=references,
+            meanwhile=meanwhile,
         )
 
     def make_folder(

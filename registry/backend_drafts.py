@@ -11,6 +11,7 @@ builds on, and the server puts the two together.
 from __future__ import annotations
 
 import hashlib
+import os
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -104,12 +105,18 @@ class Draft:
         _add(artifact, self.hashed if self.base is None else self._new)
         return artifact
 
-    def digest(self, artifact: Any) -> str | None:
-        """The digest that an addition must have, seen from the SDK's object before it is logged; None where it stands alone."""
-        if self.base is None:
-            return None
-        new = {name: b64decode(entry.digest).hex() for name, entry in artifact.manifest.entries.items()}
-        return _digest({**self.since, **new})
+    def digest(self, entries: Mapping[str, str]) -> str | None:
+        """The digest that an addition must have; None where it stands alone.
+
+        Args:
+            entries: of the SDK's object before it was logged, see `entries_of`.
+        """
+        return None if self.base is None else _digest({**self.since, **entries})
+
+
+def entries_of(artifact: Any) -> dict[str, str]:
+    """The hex digest of each entry that an artifact of the SDK says itself, by name."""
+    return {name: b64decode(entry.digest).hex() for name, entry in artifact.manifest.entries.items()}
 
 
 def stored_files(artifact: Any) -> dict[str, str] | None:
@@ -117,7 +124,7 @@ def stored_files(artifact: Any) -> dict[str, str] | None:
     entries = artifact.manifest.entries
     if any(entry.ref is not None or entry.extra for entry in entries.values()):
         return None
-    return {name: b64decode(entry.digest).hex() for name, entry in entries.items()}
+    return entries_of(artifact)
 
 
 def _add(artifact: Any, files: Mapping[str, Hashed]) -> None:
@@ -128,7 +135,7 @@ def _add(artifact: Any, files: Mapping[str, Hashed]) -> None:
         str.__new__(LogicalPath, name): {
             "digest": _base64(file.md5),
             "size": file.size,
-            "local_path": None if file.stored else file.path,
+            "local_path": None if file.stored else os.path.abspath(file.path),
             "skip_cache": True,
         }
         for name, file in files.items()

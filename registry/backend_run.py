@@ -6,11 +6,11 @@ Versions are logged with as little said and sent again as `registry.backend_draf
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from registry.backend_drafts import Draft, Hashed
+from registry.backend_drafts import Draft, Hashed, entries_of
 from registry.backend_errors import translated
 from registry.backend_facts import version_of
 from registry.collector import no_collection
@@ -98,6 +98,7 @@ class Run:
         hashed: Mapping[str, Hashed] | None = None,
         since: Mapping[str, str] | None = None,
         references: Iterable[tuple[str, str | None]] = (),
+        meanwhile: Callable[[], object] = lambda: None,
     ) -> Version:
         """Log files as a version and wait until the server has all of it.
 
@@ -110,6 +111,7 @@ class Run:
             since: the hex md5 of every file of an earlier version, by name. If it is the latest one still, only what differs
                 from it is sent.
             references: (URI, name inside the artifact or None) of what is not stored, only known by its checksum.
+            meanwhile: something to do while the server works.
         Returns:
             The new version, or the one that already had exactly these files.
         """
@@ -127,9 +129,12 @@ class Run:
             if draft.adds_to_a_version:
                 draft = draft.on(self._server.sdk_latest(name))
             artifact = draft.artifact()
-            expected = draft.digest(artifact)
+            entries = entries_of(artifact) if draft.base is not None else {}
+            logging = self.sdk.log_artifact(artifact, aliases=list(aliases))
+            meanwhile()
+            expected = draft.digest(entries)
             try:
-                logged = self.sdk.log_artifact(artifact, aliases=list(aliases)).wait()
+                logged = logging.wait()
             except ValueError:
                 # What was believed to be stored was not: collected since, or another home's. The SDK sends what is missing.
                 if not draft.believes_in_stored_bytes:

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from registry.collector import loading
 from registry.embedded import EmbeddedServer
 from registry.settings import CLOUD, Settings
 
@@ -43,28 +44,39 @@ _LOCAL_PACE = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1"}
 
 
 @contextmanager
-def connect(settings: Settings) -> Iterator[Backend]:
+def connect(settings: Settings, server: EmbeddedServer | None = None) -> Iterator[Backend]:
     """A backend for the time of the block.
 
+    Args:
+        server: the embedded server of the settings' home, if the caller has started it; it is the caller's to end.
     Raises:
         Unreachable, Unauthorised: no answer, or the key is not accepted.
         RegError: the embedded server cannot start; its own words and exit code.
     """
     with ExitStack() as stack:
-        embedded = stack.enter_context(EmbeddedServer(settings.home)) if settings.embedded else None
-        from registry.backend import Backend
+        embedded = server
+        if embedded is None and settings.embedded:
+            embedded = stack.enter_context(EmbeddedServer(settings.home))
+        with loading():
+            from registry.backend import Backend
 
-        stack.enter_context(environment(settings, embedded))
-        backend = Backend(settings=settings, embedded=embedded)
+            stack.enter_context(environment(settings, embedded))
+            backend = Backend(settings=settings, embedded=embedded)
         stack.callback(backend.close)
         yield backend
 
 
 class Connecting:
-    """A connection that is made in the background, for a command that has other work before it needs one."""
+    """A connection that is made in the background, for a command that has other work before it needs one.
 
-    def __init__(self, settings: Settings, background: Executor, stack: ExitStack) -> None:
-        self._settings, self._background, self._stack = settings, background, stack
+    Args:
+        server: the embedded server of the settings' home, if it is starting already.
+        background: one thread.
+        stack: of what ends with the connection.
+    """
+
+    def __init__(self, settings: Settings, server: EmbeddedServer | None, background: Executor, stack: ExitStack) -> None:
+        self._settings, self._server, self._background, self._stack = settings, server, background, stack
         self._backend: Future[Backend] | None = None
 
     def begin(self) -> None:
@@ -82,14 +94,20 @@ class Connecting:
         return self._backend.result() if self._backend is not None else self._connect()
 
     def _connect(self) -> Backend:
-        return self._stack.enter_context(connect(self._settings))
+        return self._stack.enter_context(connect(self._settings, self._server))
 
 
 @contextmanager
-def connecting(settings: Settings) -> Iterator[Connecting]:
-    """`connect`, for the time of the block, from the moment on in which the yielded object is told to begin."""
-    with ExitStack() as stack, ThreadPoolExecutor(1) as background:
-        yield Connecting(settings, background, stack)
+def connecting(settings: Settings, *, at_once: bool = False) -> Iterator[Connecting]:
+    """`connect`, for the time of the block, from the moment on in which the yielded object is told to begin.
+
+    Args:
+        at_once: let the embedded server start in its own process before that.
+    """
+    with ExitStack() as stack:
+        server = stack.enter_context(EmbeddedServer(settings.home)) if settings.embedded and at_once else None
+        with ThreadPoolExecutor(1) as background:
+            yield Connecting(settings, server, background, stack)
 
 
 @contextmanager

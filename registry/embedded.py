@@ -89,6 +89,8 @@ class EmbeddedServer:
             assert self._child.stdin is not None
             assert self._child.stdout is not None
             self._child.stdin.close()
+            if self._url is None:
+                self._child.kill()  # nobody has asked it anything, and it would first finish to start
             try:
                 self._child.wait(timeout=20)
             except subprocess.TimeoutExpired:

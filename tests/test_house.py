@@ -95,6 +95,7 @@ def test_registry_never_imports_pipelines() -> None:
 def test_the_server_uses_only_the_ground_floor_of_registry() -> None:
     ground = {
         "registry",
+        "registry.collector",
         "registry.coordinates",
         "registry.errors",
         "registry.references",

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
-from pipelines.data import packs, summary
-from pipelines.data.options import Options, size_of
-from pipelines.data.reading import Inspection, dataset_name
-from pipelines.data.spec import FITS, FORMATS, DatasetSpec, Task
-from pipelines.looking import looking
+from pipelines.data.kinds import FITS, FORMATS, Task, size_of
 from registry.backend_references import check_scheme, name_of, path_of
 from registry.cli.looking import size_text, version_data, versions_table
-from registry.cli.output import table
 from registry.cli.params import ALIAS, FOLDER, REFERENCE, Session, session
 from registry.connection import connecting
 from registry.errors import UsageError
@@ -111,41 +107,51 @@ def push(
     A URI (s3://, gs://, https://) makes a version that refers to what lies there, as file:// and --reference do for files.
     """
     one, several = (targets[0], None) if len(targets) == 1 else (None, targets or None)
-    options = Options(
-        name=name,
-        format=format_,
-        task=task,
-        target=one,
-        targets=several,
-        size=size,
-        fit=fit,
-        levels=levels,
-        test_fraction=test_fraction,
-        seed=seed,
-    )
+    said = {
+        "name": name,
+        "format": format_,
+        "task": task,
+        "target": one,
+        "targets": several,
+        "size": size,
+        "fit": fit,
+        "levels": levels,
+        "test_fraction": test_fraction,
+        "seed": seed,
+    }
     if isinstance(place, str) and (here := path_of(place)) is not None:
         place, reference = here, True
     if pack and (reference or isinstance(place, str)):
         raise UsageError("--pack writes files anew, --reference leaves them where they are", hint="choose one of them")
     if isinstance(place, str):
-        _refer(session, place, options, aliases)
-        return
+        _refer(session, place, said, aliases)
+    else:
+        _push(session, place, said, aliases, pack=pack, reference=reference)
+
+
+def _push(
+    session: Session, place: Path, said: Mapping[str, Any], aliases: tuple[str, ...], *, pack: bool, reference: bool
+) -> None:
     with ExitStack() as stack:
-        connection = stack.enter_context(connecting(session.settings))
+        connection = stack.enter_context(connecting(session.settings, at_once=place.exists()))
+        # The server starts while these are loaded.
+        from pipelines.cli.dataset_facts import tell
+        from pipelines.data.options import Options
+        from pipelines.looking import looking
+
         with session.output.progress("reading") as advance:
             look = stack.enter_context(
                 looking(
                     session.settings,
                     place,
-                    options,
+                    Options(**said),
                     pack=pack,
                     take=not reference,
                     on_progress=advance,
                     on_idle=connection.begin,
                 )
             )
-        found = look.found
-        _tell(session, found)
+        tell(session.output, look.found)
         backend = connection.backend()
         session.say_where(backend)
         from pipelines import dataset as stage  # loads the SDK, which is loaded by now
@@ -154,8 +160,27 @@ def push(
     state = "is new" if pushed.is_new else "is unchanged: these very files were pushed before, no new version was made"
     if reference:
         session.output.notice("the data stay where they are: each use checks that they did not change")
-    description = found.spec.model_dump(mode="json")
+    description = look.found.spec.model_dump(mode="json")
     data = {**version_data(pushed.version), "new": pushed.is_new, "run": pushed.run_url, "description": description}
+    session.output.result(data, f"{pushed.version} {state}")
+
+
+def _refer(session: Session, uri: str, said: Mapping[str, Any], aliases: tuple[str, ...]) -> None:
+    from pipelines.data.options import Options
+    from pipelines.data.reading import dataset_name
+
+    check_scheme(uri)
+    options = Options(**{**said, "name": dataset_name(said["name"] or name_of(uri))})
+    with session.writing() as backend:
+        from pipelines import dataset as stage
+
+        pushed = stage.refer(backend, uri, options, aliases=aliases)
+        files = backend.files(pushed.version)
+    objects = f"{len(files):,} object{'s' * (len(files) != 1)} of {size_text(pushed.version.size)}"
+    session.output.notice(f"refers to {objects}, known by checksum")
+    session.output.notice("format, splits, classes and leaks are unknown until the data are read: reg dataset show")
+    state = "is new" if pushed.is_new else "is unchanged: these very objects were pushed before, no new version was made"
+    data = {**version_data(pushed.version), "new": pushed.is_new, "run": pushed.run_url, "description": None}
     session.output.result(data, f"{pushed.version} {state}")
 
 
@@ -169,7 +194,12 @@ def pull(session: Session, reference: Reference, to: Path | None, unpack: bool) 
     with session.reading() as backend:
         version = backend.resolve(reference, type="dataset")
         target = to or Path(version.name)
-        folder = packs.unpacked(backend.download(version), target) if unpack else backend.export(version, target)
+        if unpack:
+            from pipelines.data.packs import unpacked
+
+            folder = unpacked(backend.download(version), target)
+        else:
+            folder = backend.export(version, target)
     session.output.result({**version_data(version), "folder": str(folder)}, f"{version} is in {folder}")
 
 
@@ -195,9 +225,10 @@ def show(session: Session, reference: Reference) -> None:
     with session.reading() as backend:
         version = backend.resolve(reference, type="dataset")
         from pipelines import dataset as stage
+        from pipelines.cli.dataset_facts import drawn
 
         spec = stage.description(backend, version)
-    session.output.result({**version_data(version), "description": spec.model_dump(mode="json")}, *_drawn(spec))
+    session.output.result({**version_data(version), "description": spec.model_dump(mode="json")}, *drawn(spec))
 
 
 @dataset.command(epilog="Examples: reg dataset diff mnist:v0 mnist:v1 · reg dataset diff iris:v1 iris:v2 --save drift.html")
@@ -223,52 +254,3 @@ def diff(session: Session, a: Reference, b: Reference, save: Path | None) -> Non
         write_page(save, str(first), str(second), found, drift)
     data = {"a": str(first), "b": str(second), **dataclasses.asdict(found), "drift": drift_data(drift)}
     session.output.result(data, *comparison_tables(str(first), str(second), found, drift))
-
-
-def _refer(session: Session, uri: str, options: Options, aliases: tuple[str, ...]) -> None:
-    check_scheme(uri)
-    options = dataclasses.replace(options, name=dataset_name(options.name or name_of(uri)))
-    with session.writing() as backend:
-        from pipelines import dataset as stage
-
-        pushed = stage.refer(backend, uri, options, aliases=aliases)
-        files = backend.files(pushed.version)
-    objects = f"{len(files):,} object{'s' * (len(files) != 1)} of {size_text(pushed.version.size)}"
-    session.output.notice(f"refers to {objects}, known by checksum")
-    session.output.notice("format, splits, classes and leaks are unknown until the data are read: reg dataset show")
-    state = "is new" if pushed.is_new else "is unchanged: these very objects were pushed before, no new version was made"
-    data = {**version_data(pushed.version), "new": pushed.is_new, "run": pushed.run_url, "description": None}
-    session.output.result(data, f"{pushed.version} {state}")
-
-
-def _tell(session: Session, found: Inspection) -> None:
-    """Say what was found before anything is written, and what is wrong with it."""
-    for name, text in summary.facts(found.spec):
-        session.output.notice(f"{name:<8} {text}")
-    for row in summary.rows(found.spec):
-        session.output.notice(f"  {row.split}: {row.items:,} items, {row.balance}")
-    if shards := [file for file in found.kept if packs.is_shard(file.name) and file.name.endswith(".tar")]:
-        size = size_text(sum(file.size for file in shards))
-        session.output.notice(f"packed   {len(found.data):,} files in {len(shards)} shard{'s' * (len(shards) != 1)}, {size}")
-    elif found.packing_pays:
-        session.output.notice(f"{len(found.data):,} small files: --pack stores them as a few shards, which is faster to move")
-    if found.ignored:
-        more = f" and {len(found.ignored) - 3} more" if len(found.ignored) > 3 else ""
-        session.output.notice(f"left behind: {', '.join(found.ignored[:3])}{more}")
-    for warning in summary.warnings(found.spec):
-        session.output.warn(warning)
-
-
-def _drawn(spec: DatasetSpec) -> list[Any]:
-    splits = [(r.split, f"{r.items:,}", r.classes, size_text(r.bytes), r.duplicates) for r in summary.rows(spec)]
-    classes = [(label, *(split.classes[label] for split in spec.splits.values())) for label in spec.labels]
-    shown = [table(("class", *(f"#{name}" for name in spec.splits)), classes)] if classes else []
-    shown += [f"{name}: {summary.balance(split)}" for name, split in spec.splits.items() if split.pixels or split.targets]
-    return [
-        table(("", spec.name), summary.facts(spec)),
-        "",
-        table(("split", "#items", "#classes", "#decoded", "#duplicates"), splits),
-        "",
-        *shown,
-        *(f"Warning: {warning}" for warning in summary.warnings(spec)),
-    ]

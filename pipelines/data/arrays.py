@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from pipelines.data.contents import Advance, Split, image_digests
 from pipelines.data.folder import File
 from pipelines.data.inputs import Inputs, OnDisk, Room, Rows, chunks
-from pipelines.data.spec import ImageInput, Task
+from pipelines.data.kinds import Task
+from pipelines.data.spec import ImageInput
 from pipelines.data.splits import in_order
 from registry.errors import BadData
 

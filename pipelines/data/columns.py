@@ -19,7 +19,8 @@ import pyarrow.types as types
 from numpy.typing import NDArray
 
 from pipelines.data.contents import DIGEST_SIZE
-from pipelines.data.spec import Column, Task
+from pipelines.data.kinds import Task
+from pipelines.data.spec import Column
 from registry.errors import BadData
 
 TARGETS = ("target", "label", "class", "y")

@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 
 from pipelines.data.folder import File
 from pipelines.data.inputs import Inputs, Rows, chunks, pieces, select
-from pipelines.data.spec import Division, ImageInput, Overlap, Rendering, TableInput, Task
+from pipelines.data.kinds import Task
+from pipelines.data.spec import Division, ImageInput, Overlap, Rendering, TableInput
 from pipelines.data.splits import TEST, TRAIN, divide
 
 DIGEST_SIZE = 16
 EXAMPLES = 5
 # An image of so many bytes is compared by a few pieces of it before it is read whole.
 _LARGE = 64 << 10
-_PIECES, _PIECE = 8, 512
+_PIECES, _PIECE = 4, 1024
 
 Advance = Callable[[int], None]
 """Told how many more bytes of the stored data have been read."""

@@ -14,9 +14,10 @@ from pipelines.data import idx, image_folders, masks, npy, npz
 from pipelines.data.contents import Divided, Source
 from pipelines.data.folder import File, Folder
 from pipelines.data.inputs import Room
+from pipelines.data.kinds import Format
 from pipelines.data.memory import Picture
 from pipelines.data.options import SEED, TEST_FRACTION, Options
-from pipelines.data.spec import Division, Format, Rendering
+from pipelines.data.spec import Division, Rendering
 from pipelines.data.splits import lacks_test
 from pipelines.data.stacking import Stack
 from pipelines.data.table_names import claims_csv, claims_parquet, names_a_table

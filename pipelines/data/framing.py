@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipelines.data.spec import Fit
+from pipelines.data.kinds import Fit
 
 Size = tuple[int, int]
 """Height and width in pixels."""

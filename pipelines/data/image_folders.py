@@ -14,8 +14,9 @@ import numpy as np
 
 from pipelines.data.contents import Advance, Split
 from pipelines.data.folder import File
+from pipelines.data.kinds import Task
 from pipelines.data.options import Options
-from pipelines.data.spec import ImageInput, Rendering, Task
+from pipelines.data.spec import ImageInput, Rendering
 from pipelines.data.splits import TRAIN, in_order, split_named
 from pipelines.data.stacking import Stack, digests_of
 from registry.errors import BadData

@@ -25,8 +25,9 @@ from pipelines.data.decoding import Decoded, decode_mask, each, size_of
 from pipelines.data.folder import File
 from pipelines.data.framing import Size, frame
 from pipelines.data.inputs import Inputs, Room
+from pipelines.data.kinds import Task
 from pipelines.data.options import Options
-from pipelines.data.spec import IGNORED, ImageInput, Rendering, Task
+from pipelines.data.spec import IGNORED, ImageInput, Rendering
 from pipelines.data.splits import TRAIN, in_order, split_named
 from pipelines.data.stacking import Stack, digests_of
 from pipelines.data.targets import MaskClasses, mask_classes

@@ -24,10 +24,11 @@ from typing import Any, NamedTuple
 
 from pipelines.data.folder import File
 
-_VERSION = 2
+_VERSION = 3
 # The coarsest clock of a file system in use (FAT) ticks every two seconds.
 _TICK_NS = 2_000_000_000
-_NO_PICTURE = (None, (), False)
+_UNKNOWN = "-" * 32  # in place of the md5 of a file that was only packed, and of the digest of one that is no picture
+_SHORTEST = len(f"0 0 0 0 {_UNKNOWN} {_UNKNOWN} ")
 # Written anew when so many lines say what one could.
 _MOST_LINES = 50
 
@@ -53,11 +54,10 @@ class Memory:
     file: Path
     pushed: dict[str, str] = field(default_factory=dict)
     rendered: str = ""
-    # By name: size and the three numbers of the stamp; hex md5 (null of a file that was only packed); of an image its digest
-    # and its look as text. Plain lists, as JSON has them: there are tens of thousands.
-    _seen: dict[str, list[Any]] = field(default_factory=dict)
-    # Those of them that were found to be as they were, so that they are compared once.
-    _same: dict[str, list[Any]] = field(default_factory=dict)
+    # By name one text each, "size modified changed inode md5 digest look": lists of numbers take ten times as long to read.
+    _seen: dict[str, str] = field(default_factory=dict)
+    # Of those that were found to be as they were, what follows on the stamp: "md5 digest look".
+    _same: dict[str, str] = field(default_factory=dict)
     _lines: int = 0
 
     def recognise(self, files: Iterable[File], *, rendered: str | None = None) -> dict[str, Picture]:
@@ -70,12 +70,12 @@ class Memory:
         alike = rendered == self.rendered
         found = {}
         for file in files:
-            name, _, size, stamp, _ = file
-            known = seen.get(name)
-            if known is not None and known[0] == [size, *stamp]:
-                same[name] = known
-                if alike and known[2] is not None:
-                    found[name] = Picture(known[2], *looks[known[3]])
+            name, _, size, (modified, changed, inode), _ = file
+            stamp = f"{size} {modified} {changed} {inode} "
+            if (text := seen.get(name)) is not None and text.startswith(stamp):
+                known = same[name] = text[len(stamp) :]
+                if alike and known[33] != "-":
+                    found[name] = Picture(known[33:65], *looks[known[66:]])
         return found
 
     def md5(self, file: File) -> str | None:
@@ -83,7 +83,7 @@ class Memory:
         if file.name not in self._same:
             self.recognise([file])
         known = self._same.get(file.name)
-        return known[1] if known is not None else None
+        return known[:32] if known is not None and known[0] != "-" else None
 
     def keep(
         self,
@@ -103,18 +103,19 @@ class Memory:
         """
         before = time.time_ns() - _TICK_NS
         if rendered != self.rendered:  # what is known of the pictures is of others
-            self._same = {name: [stamp, md5, None, ""] for name, (stamp, md5, *_) in self._same.items()}
+            self._same = {name: f"{known[:32]} {_UNKNOWN} " for name, known in self._same.items()}
         texts = _Texts()
         new = {}
         for file in files:
-            if file.name in new:
-                continue
-            known, said = self._same.get(file.name), md5s.get(file.name)
-            if known is not None and known[1] == said and (known[2] is not None or file.name not in pictures):
+            name = file.name
+            known, md5 = self._same.get(name), md5s.get(name) or _UNKNOWN
+            if known is not None and known[:32] == md5 and (known[33] != "-" or name not in pictures):
                 continue
             if file.stamp[0] < before and file.stamp[1] < before:
-                digest, *look = pictures.get(file.name, _NO_PICTURE)
-                new[file.name] = [[file.size, *file.stamp], said, digest, texts[tuple(look)]]
+                picture = pictures.get(name)
+                looks = f"{picture.digest} {texts[picture[1:]]}" if picture is not None else f"{_UNKNOWN} "
+                modified, changed, inode = file.stamp
+                new[name] = f"{file.size} {modified} {changed} {inode} {md5} {looks}"
         gone = self.pushed.keys() - pushed.keys()
         changes = {name: md5 for name, md5 in pushed.items() if self.pushed.get(name) != md5}
         if not (new or gone or changes):
@@ -126,9 +127,14 @@ class Memory:
                 with self.file.open("a", encoding="utf-8") as stream:
                     stream.write(_written(line))
             else:
-                self._write_anew({**self._same, **new}, pushed, rendered)
+                kept = {name: self._stamped(name) for name in self._same}
+                self._write_anew({**kept, **new}, pushed, rendered)
 
-    def _write_anew(self, seen: Mapping[str, list[Any]], pushed: Mapping[str, str], rendered: str) -> None:
+    def _stamped(self, name: str) -> str:
+        """What is remembered of a file that is as it was, with its stamp."""
+        return " ".join([*self._seen[name].split(" ", 4)[:4], self._same[name]])
+
+    def _write_anew(self, seen: Mapping[str, str], pushed: Mapping[str, str], rendered: str) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         descriptor, draft = tempfile.mkstemp(dir=self.file.parent)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -164,13 +170,13 @@ def recall(home: Path, root: Path) -> Memory:
     name = hashlib.sha256(os.fsencode(os.path.abspath(root))).hexdigest()[:32]
     file = home / "looked" / f"{name}.jsonl"
     lines = 0
-    seen: dict[str, list[Any]] = {}
+    seen: dict[str, str] = {}
     pushed: dict[str, str | None] = {}
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         rendered = ""
         for line in file.read_text(encoding="utf-8").splitlines():
             said = json.loads(line)
-            if said["version"] != _VERSION:
+            if said["version"] != _VERSION or min(map(len, said["seen"].values()), default=_SHORTEST) < _SHORTEST:
                 break
             rendered = str(said["rendered"])
             seen |= said["seen"]

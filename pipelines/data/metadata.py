@@ -22,8 +22,9 @@ from pipelines.data import image_folders
 from pipelines.data.columns import TARGETS
 from pipelines.data.contents import Advance, Split
 from pipelines.data.folder import File
+from pipelines.data.kinds import Task
 from pipelines.data.options import Options
-from pipelines.data.spec import ImageInput, Rendering, Task
+from pipelines.data.spec import ImageInput, Rendering
 from pipelines.data.splits import TRAIN, in_order, split_named, split_within
 from pipelines.data.stacking import Stack, digests_of
 from pipelines.data.table_names import claims_csv

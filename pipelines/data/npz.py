@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from pipelines.data.arrays import ArraySource, Pair, Stored
 from pipelines.data.folder import File, unreadable
 from pipelines.data.inputs import Room, Rows, chunks
+from pipelines.data.kinds import Task
 from pipelines.data.masks import MaskArrays
 from pipelines.data.options import Options
-from pipelines.data.spec import Task
 from pipelines.data.splits import TRAIN, split_named
 from pipelines.data.value_arrays import ValueArrays
 from registry.errors import BadData, RegError

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,8 @@ from typing import Any, get_args
 
 import yaml
 
-from pipelines.data.spec import FITS, FORMATS, Fit, Format, Rendering, Task
+from pipelines.data.kinds import FITS, FORMATS, Fit, Format, Task, size_of
+from pipelines.data.spec import Rendering
 from registry.errors import BadData
 
 FILE = "dataset.yaml"
@@ -100,13 +100,6 @@ class Options:
 
 _KEYS = tuple(field.name for field in dataclasses.fields(Options))
 _CHOICES: Mapping[str, tuple[str, ...]] = {"format": FORMATS, "task": get_args(Task), "fit": FITS}
-_SIZE = re.compile(r"(\d{1,6})(?:\s*[x×]\s*(\d{1,6}))?")
-
-
-def size_of(text: str) -> tuple[int, int] | None:
-    """Height and width as a person writes them: `224`, `192x256`; None where that is no size."""
-    match = _SIZE.fullmatch(text.strip())
-    return (int(match[1]), int(match[2] or match[1])) if match else None
 
 
 def read_options(file: Path) -> tuple[Options, Path | None]:

@@ -21,10 +21,11 @@ from pipelines.data.contents import Digests, Source, Split, duplicates, overlap
 from pipelines.data.folder import File, look
 from pipelines.data.formats import NOT_SMALL, open_source
 from pipelines.data.inputs import IN_MEMORY, Room
+from pipelines.data.kinds import TASKS, Format
 from pipelines.data.memory import Memory, Picture
 from pipelines.data.options import Options
 from pipelines.data.packs import opened, pack
-from pipelines.data.spec import DESCRIPTION, IGNORED, TASKS, DatasetSpec, Format, ImageInput, SplitSpec
+from pipelines.data.spec import DESCRIPTION, IGNORED, DatasetSpec, ImageInput, SplitSpec
 from registry.errors import BadData, BadReference, UsageError
 from registry.references import check_collection
 

@@ -11,44 +11,20 @@ over them, and data that need none of it keep the bytes that they had.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from pipelines.data.kinds import Fit, Format, Task
 from registry.errors import BadData
 from registry.records import Fact
 
 DESCRIPTION = "reg.dataset.json"
 
-Format = Literal["idx", "npz", "npy", "images", "masks", "metadata", "csv", "parquet"]
-Task = Literal[
-    "image-classification", "semantic-segmentation", "image-regression", "tabular-classification", "tabular-regression"
-]
-
-FORMATS: tuple[Format, ...] = get_args(Format)
-_TABULAR: tuple[Task, ...] = ("tabular-classification", "tabular-regression")
-TASKS: Mapping[Format, tuple[Task, ...]] = MappingProxyType(
-    {
-        "idx": ("image-classification",),
-        "npz": ("image-classification", "semantic-segmentation", "image-regression"),
-        "npy": ("image-classification", "semantic-segmentation", "image-regression"),
-        "images": ("image-classification",),
-        "masks": ("semantic-segmentation",),
-        "metadata": ("image-regression",),
-        "csv": _TABULAR,
-        "parquet": _TABULAR,
-    }
-)
 IGNORED = 255  # in a mask: a pixel that nobody labelled, as PASCAL VOC and Cityscapes write it
 _SCHEMA_VERSION = 3
 # What version 2 added; a description of version 1 is written without it.
 _ADDED: Any = {"targets": True, "mask_values": True, "splits": {"__all__": {"pixels", "ignored", "targets"}}}
-
-
-Fit = Literal["crop", "pad"]
-FITS: tuple[Fit, ...] = get_args(Fit)
 
 
 class Rendering(Fact):

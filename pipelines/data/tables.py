@@ -34,8 +34,9 @@ from pipelines.data.columns import (
 )
 from pipelines.data.contents import DIGEST_SIZE, Advance, Digests, Split, strata
 from pipelines.data.folder import File, first_line, unreadable
+from pipelines.data.kinds import Task
 from pipelines.data.options import Options
-from pipelines.data.spec import Column, Division, TableInput, Task
+from pipelines.data.spec import Column, Division, TableInput
 from pipelines.data.splits import TEST, TRAIN, divide, in_order, lacks_test, split_named, split_within
 from pipelines.data.table_names import claims_parquet
 from registry.errors import BadData

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pipelines.data.arrays import ArraySource, Pair
 from pipelines.data.inputs import Room
+from pipelines.data.kinds import Task
 from pipelines.data.options import Options
-from pipelines.data.spec import Task
 from pipelines.data.targets import finite
 from registry.errors import BadData
 

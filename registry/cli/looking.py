@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
 
-from registry.backend_facts import Collection
 from registry.cli.output import drawn_markdown, table
 from registry.cli.params import FOLDER, REFERENCE, Session, session
-from registry.records import RunFact, Version
 from registry.references import Reference
+
+if TYPE_CHECKING:
+    from registry.backend_facts import Collection
+    from registry.records import RunFact, Version
 
 
 @click.command(epilog="Examples: reg ls · reg ls model · reg ls --type dataset · reg ls --registries")

@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry import __version__
@@ -32,7 +32,6 @@ from registry.server.home import Home
 from registry.server.hosts import Hosts
 from registry.server.refusals import Refusal
 from registry.server.store import agents, runs
-from registry.server.ui import pages
 
 _log = logging.getLogger(__name__)
 
@@ -41,9 +40,6 @@ _PLAIN = {"X-Content-Type-Options": "nosniff"}
 
 # Where a page from elsewhere may send or fetch bytes with a link that carries its permission, and nothing else.
 _SIGNED = ("/uploads/", "/parts/", "/blobs/", "/run-files/")
-
-# Where the pages for people go.
-_UI: list[BaseRoute] = [*pages.routes]
 
 
 def create_app(
@@ -83,8 +79,7 @@ def create_app(
             *exports.routes,
             Route("/healthz", healthz),
             Route("/ready", ready),
-            *_UI,
-            Route("/{rest:path}", nothing, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+            Mount("/", app=Pages()),
         ],
         middleware=[Middleware(Edge, hosts=Hosts(address, allowed_hosts))],
         lifespan=lifespan,
@@ -168,6 +163,25 @@ async def nothing(request: Request) -> Response:
         allowed = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "GET, PUT"}
         return Response(headers=allowed | {"Access-Control-Allow-Headers": "*"})
     raise NotFound(f"nothing is served at {request.url.path}")
+
+
+class Pages:
+    """The pages for people, loaded when somebody first looks at one: the server of a single command shows none."""
+
+    def __init__(self) -> None:
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._app is None:
+            self._app = await run_in_threadpool(_pages)
+        await self._app(scope, receive, send)
+
+
+def _pages() -> ASGIApp:
+    from registry.server.ui import pages
+
+    others = Route("/{rest:path}", nothing, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+    return Router(routes=[*pages.routes, others])
 
 
 class Edge:

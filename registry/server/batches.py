@@ -109,7 +109,7 @@ class Batch:
     def _add_large(self, source: int) -> Blob:
         """Hash and copy at the same time: both work outside Python's lock, and each takes a second for a gibibyte."""
         hasher, size = hashlib.md5(usedforsecurity=False), 0
-        with self._copy("large") as copy, _Behind(copy) as copying:
+        with self._copy("large") as copy, Behind(copy) as copying:
             while piece := os.read(source, _PIECE):
                 copying.add(piece)
                 hasher.update(piece)
@@ -146,7 +146,7 @@ class Batch:
                 os.close(copy)
 
 
-class _Behind:
+class Behind:
     """Writes pieces to a file behind whoever has them, and begins early to move them to the disk; complete when the block ends.
 
     Raises:
@@ -164,7 +164,7 @@ class _Behind:
         if len(self._waiting) > _BEHIND:
             self._waiting.popleft().result()
 
-    def __enter__(self) -> _Behind:
+    def __enter__(self) -> Behind:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:

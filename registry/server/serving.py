@@ -17,6 +17,7 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from registry.collector import loading
 from registry.errors import EnvironmentProblem
 from registry.server import limits
 from registry.server.home import open_home
@@ -60,7 +61,8 @@ def serve(
         url = _url(*listening.getsockname()[:2])
         if on_open is not None:
             on_open(url)
-        from registry.server.answering import answer
+        with loading():
+            from registry.server.answering import answer
 
         answer(
             home,

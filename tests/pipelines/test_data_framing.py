@@ -13,7 +13,8 @@ from PIL import Image, ImageOps
 from pipelines.data.decoding import as_rgb, decode, decode_mask, pixels_of, size_of, upright
 from pipelines.data.folder import File
 from pipelines.data.framing import Frame, Size, frame, laid, nearest, usual
-from pipelines.data.spec import IGNORED, Fit, Rendering
+from pipelines.data.kinds import Fit
+from pipelines.data.spec import IGNORED, Rendering
 from registry.errors import BadData
 
 SIDES = st.integers(1, 400)

@@ -15,7 +15,7 @@ from pipelines.data.reading import inspect
 from registry.errors import BadData
 
 SHAPE = (256, 256, 1)
-# Beside what the digest of the pieces is made of: the pieces are 512 bytes, and more than 9,000 lie between two of them.
+# Beside what the digest of the pieces is made of: a piece has 1,024 bytes, and more than 20,000 lie between two of them.
 UNSEEN = 5_000
 
 

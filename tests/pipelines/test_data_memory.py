@@ -83,7 +83,18 @@ def test_a_file_that_changed_a_moment_ago_is_not_remembered(
     assert remembered(tmp_path / "home", data).md5(the_file(data)) is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99, "seen": {}, "pushed": {}}', '{"version": 2, "seen": []}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"version": 99, "seen": {}, "pushed": {}}',
+        '{"version": 3, "seen": []}',
+        '{"version": 3, "rendered": "", "seen": {"a.csv": "1 2"}, "pushed": {}}',
+        '{"version": 3, "rendered": "", "seen": {"a.csv": 5}, "pushed": {}}',
+    ],
+)
 def test_a_memory_that_cannot_be_read_is_made_anew(tmp_path: Path, data: Path, text: str) -> None:
     known = remembered(tmp_path / "home", data)
     known.file.write_text(text)
@@ -141,7 +152,7 @@ def test_what_a_later_push_finds_is_added_to_what_is_remembered(tmp_path: Path, 
 def test_a_line_that_was_cut_off_is_not_built_upon(tmp_path: Path, data: Path) -> None:
     known = remembered(tmp_path / "home", data)
     with known.file.open("a") as stream:
-        stream.write('{"version":2,"seen":{"a.c')
+        stream.write('{"version":3,"seen":{"a.c')
     anew = recall(tmp_path / "home", data)
     assert anew.md5(the_file(data)) is None
     anew.keep({"a.csv": "1" * 32}, [the_file(data)], {}, pushed={"a.csv": "1" * 32}, rendered="")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import random
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,14 @@ def test_a_server_elsewhere_is_asked_only_when_there_is_need(tmp_path: Path) -> 
 def children() -> set[str]:
     """The processes that this one has started and that live."""
     return {child for thread in Path("/proc/self/task").iterdir() for child in (thread / "children").read_text().split()}
+
+
+def test_a_server_that_nobody_asked_anything_ends_at_once_and_its_home_is_whole(tmp_path: Path) -> None:
+    running, home = children(), tmp_path / "home"
+    for _ in range(20):  # each is killed a little later in its start
+        with EmbeddedServer(home):
+            time.sleep(random.uniform(0, 0.4))
+    assert children() == running
+    here = settings.read({}, environment={"REG_HOME": str(home)}, folder=tmp_path)
+    with connect(here) as backend:
+        assert backend.collections() == []
