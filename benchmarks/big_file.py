@@ -21,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from rounds import Cost, command, conditions, in_turn, markdown, spread
+from rounds import Cost, as_installed, command, conditions, in_turn, markdown, spread
 
 NAME = "train-images-idx3-ubyte"
 
@@ -67,7 +67,7 @@ def write_data(folder: Path, mib: int) -> Path:
 
 
 def steps(place: Path, data: Path, dvc: str | None) -> dict[str, dict[str, Callable[[], object]]]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "REG_", "DVC_"))}
+    plain = as_installed()
     home = plain | {"REG_HOME": str(place / "home"), "HOME": str(place)}
 
     def copy(source: Path, target: Path, *, synced: bool = False) -> Callable[[], object]:

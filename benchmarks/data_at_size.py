@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from rounds import conditions, markdown
+from rounds import as_installed, conditions, markdown
 
 SIDE, CLASSES = 28, 10
 _AT_ONCE = 20_000
@@ -41,7 +41,7 @@ def main() -> None:
 def measured(work: Path, items: int, *, memory: str) -> list[list[str]]:
     write(work / "data", items)
     size = sum(file.stat().st_size for file in (work / "data").iterdir())
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "REG_"))}
+    environment = as_installed()
     environment |= {"REG_HOME": str(work / "home"), "REG_DATA_MEMORY": memory, "HOME": str(work)}
     short = ["epochs=1", "train_fraction=0.01", "validation_fraction=0.01", "model.width=4"]
     commands = {

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rounds import conditions, markdown
+from rounds import as_installed, conditions, markdown
 
 _SCRIPT = """
 import json, os, sys, time, wandb
@@ -151,7 +150,7 @@ def server(work: Path, *program: str, pace: int | None = None) -> Iterator[dict[
         pace: seconds between two requests with rows; None for the SDK's own.
     """
     work.mkdir(exist_ok=True)
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "REG_"))}
+    plain = as_installed()
     words = [sys.executable, *(program or ("-m", "registry.server")), "--home", str(work / "home"), "--until-stdin-closes"]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=plain)
     assert process.stdin is not None

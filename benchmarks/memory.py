@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from logging_rate import server
-from rounds import conditions, markdown
+from rounds import as_installed, conditions, markdown
 
 _SCRIPT = """
 import sys, wandb
@@ -57,7 +57,7 @@ def main() -> None:
                 for _ in range(mib):
                     stream.write(os.urandom(1 << 20))
             (work / "data" / "table.csv").write_text("x,y\n" + "".join(f"{n}.5,{n % 2}\n" for n in range(200)))
-            plain = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "REG_"))}
+            plain = as_installed()
             home = plain | {"REG_HOME": str(work / "home"), "HOME": str(work)}
             dataset = [sys.executable, "-m", "registry", "dataset"]
             for way, words in {

@@ -7,6 +7,7 @@ counts is the ratio of medians within one run, and next to it stand the spread a
 
 from __future__ import annotations
 
+import compileall
 import os
 import platform
 import statistics
@@ -14,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 
 
@@ -32,6 +34,15 @@ def timed(work: Callable[[], object]) -> Cost:
     work()
     wall, after = time.perf_counter() - start, os.times()
     return Cost(wall=wall, cpu=sum(after[:4]) - sum(before[:4]))
+
+
+def as_installed() -> dict[str, str]:
+    """The environment of a program that was installed: no settings of anybody, and its modules compiled, as pip leaves them."""
+    for package in ("registry", "pipelines"):
+        for place in import_module(package).__path__:
+            compileall.compile_dir(place, quiet=2)
+    names = (name for name in os.environ if not name.startswith(("WANDB_", "REG_", "DVC_", "PYTHONDONTWRITE")))
+    return {name: os.environ[name] for name in names}
 
 
 def command(words: Sequence[str], *, folder: str | os.PathLike[str], environment: Mapping[str, str]) -> Callable[[], object]:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rounds import Cost, command, conditions, in_turn, markdown, ratio_row
+from rounds import Cost, as_installed, command, conditions, in_turn, markdown, ratio_row
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def one_round(work: Path, images: Path, dvc: str, turn: int) -> dict[str, dict[s
     theirs, ours = work / "dvc", work / "reg"
     for folder in (theirs, ours):
         shutil.copytree(images, folder / "data")
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "REG_", "DVC_"))}
+    plain = as_installed()
     quiet = plain | {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(work / "site"), "HOME": str(work)}
     home = plain | {"REG_HOME": str(work / "home"), "HOME": str(work)}
 
