@@ -138,8 +138,8 @@ def _variables(settings: Settings, embedded: EmbeddedServer | None) -> Mapping[s
     if settings.api_key:
         wanted["WANDB_API_KEY"] = settings.api_key
     if embedded is None and settings.server != CLOUD:
-        patience = _LOCAL_PATIENCE if urlsplit(settings.server).hostname in _LOOPBACK else {}
-        return {**wanted, **_unless_said(patience), "WANDB_BASE_URL": settings.server}
+        local = {**_LOCAL_PATIENCE, **_LOCAL_PACE} if urlsplit(settings.server).hostname in _LOOPBACK else {}
+        return {**wanted, **_unless_said(local), "WANDB_BASE_URL": settings.server}
     if embedded is None:
         return wanted
     address = embedded.address()

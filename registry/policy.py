@@ -298,7 +298,9 @@ def _complaint(exc: ValidationError, document: Document, name: str) -> BadPolicy
     line, path, error = min(found, key=lambda one: (one[0], one[2]["type"] == "missing"))
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
     message, hint = _worded(error, path, document.content)
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    others = sorted({other for other, *_ in found} - {line})
+    where = f", on line{'s' * (len(others) > 1)} {', '.join(map(str, others))}" if others else ""
+    more = f" (and {len(found) - 1} more{where})" if len(found) > 1 else ""
     return BadPolicy(f"{name}:{line}: {key + ': ' if key else ''}{message}{more}", hint=hint or f"edit line {line} of {name}")
 
 

@@ -157,6 +157,12 @@ def test_a_bad_policy_names_file_line_and_key(written: str, instead: str, line: 
     assert caught.value.hint
 
 
+def test_a_policy_that_is_wrong_in_several_places_says_where_the_others_are() -> None:
+    text = FULL.replace("data: {", "data: 3\nx: {").replace("inconclusive: fail", "inconclusive: maybe")
+    with pytest.raises(BadPolicy, match=r"^policy.yaml:5: data: a mapping of keys .* \(and 2 more, on lines 6, 15\)$"):
+        load(text, name="policy.yaml")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -37,7 +37,7 @@ class Keys:
         with self._database.reading() as connection:
             user = keys.user_of(connection, key)
         if user is None:
-            raise Unauthenticated("this server does not know the API key", hint="export WANDB_API_KEY=$(cat $REG_HOME/key)")
+            raise Unauthenticated("this server does not know the API key", hint='export WANDB_API_KEY="$(cat "$REG_HOME/key")"')
         asked_by(user.username)
         return user
 

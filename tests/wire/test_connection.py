@@ -45,6 +45,9 @@ def test_the_sdk_sends_to_a_server_on_this_machine_each_second_unless_told_other
         monkeypatch.setenv(pace, own)
     here = settings.read({}, environment={"REG_HOME": str(tmp_path / "home")}, folder=tmp_path)
     elsewhere = dataclasses.replace(here, server="https://wandb.example.com")
+    announced = dataclasses.replace(here, server="http://localhost:8686")
+    with environment(announced, None):
+        assert os.environ[pace] == told
     with EmbeddedServer(here.home) as server, environment(here, server):
         assert os.environ[pace] == told
     with environment(elsewhere, None):
