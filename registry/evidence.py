@@ -23,9 +23,9 @@ from pydantic import ValidationError
 
 from registry import matching
 from registry.errors import BadData
-from registry.pairing import Evidence
 from registry.records import OWN_METRIC, Evaluation
 from registry.replicates import MOST, Drawn, Replicates
+from registry.scores import Evidence
 
 EVALUATION = "evaluation.json"
 PREDICTIONS = "predictions.parquet"

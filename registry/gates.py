@@ -18,9 +18,11 @@ from registry.judging import compare
 from registry.judging.absolute import absolute
 from registry.judging.sentences import identity
 from registry.judging.terms import terms
-from registry.pairing import Asked, Evidence, Pair, Scores, Unanswerable, incomparable, objections, unmet
+from registry.objections import Asked, incomparable, objections, unmet
+from registry.pairing import Pair
 from registry.policy import Policy
 from registry.records import CheckResult, Judgement, Look, Outcome
+from registry.scores import Evidence, Scores, Unanswerable
 
 __all__ = ["ABSENT", "Absent", "Asked", "Evidence", "judge"]
 

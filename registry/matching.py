@@ -16,6 +16,7 @@ Array = NDArray[Any]
 
 _MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)  # splitmix64
 _CHUNK = 1 << 16  # ids at once: what a processor keeps near, five times faster than all of them
+_SHOWN = 3  # of many in a sentence
 
 
 def comparable(ids: Array) -> Array:
@@ -93,3 +94,15 @@ def order(mine: Array, others: Array, my_marks: NDArray[np.uint64], other_marks:
     by_mine, by_others = np.argsort(mine, kind="stable"), np.argsort(others, kind="stable")
     found[by_mine] = by_others
     return found if bool(np.array_equal(mine, others[found])) else None
+
+
+def readable(key: Any) -> str:
+    """A key in a sentence."""
+    return key.decode() if isinstance(key, bytes) else str(key)
+
+
+def some(items: list[Any]) -> str:
+    """A few of the keys or names that a sentence is about, in parentheses; nothing where there are none."""
+    if not items:
+        return ""
+    return f" ({', '.join(str(item) for item in items[:_SHOWN])}{', …' if len(items) > _SHOWN else ''})"

@@ -122,6 +122,8 @@ PURE += (
     "registry.verdicts",
     "registry.checks",
     "registry.pairing",
+    "registry.objections",
+    "registry.scores",
     "registry.yaml_lines",
 )
 PURE += ("registry.means", "registry.corpus", "registry.resampling", "registry.matching", "registry.expressions")

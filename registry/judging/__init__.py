@@ -4,7 +4,7 @@ Differences are oriented: `delta` and `interval` are gains, positive when the ca
 the metric (for a ratio they are the ratio). Every bound is one-sided. Since all checks must pass, and all slices of a check,
 none is corrected for the others (intersection-union, Berger 1982); only what blocks when a loss is shown in any slice is
 (Holm). Who wonders about a number: its formula is in `registry.stats`, `means`, `corpus` or `resampling`, its items come
-from `registry.pairing`.
+from `registry.scores` and `registry.pairing`.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from registry.judging.replicated import OwnSubject, own_alone
 from registry.judging.sentences import bounds, identity, settled_by, shown
 from registry.judging.slices import Slice, cut
 from registry.judging.terms import Terms
-from registry.pairing import Scores, Unanswerable
 from registry.records import CheckResult, Metric, Outcome
+from registry.scores import Scores, Unanswerable
 from registry.stats import Interval
 
 # What `records.Metric.interval` may err on each side, as a two-sided 95 % interval.

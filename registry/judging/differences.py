@@ -23,9 +23,10 @@ from registry import areas, means, resampling, stats
 from registry.corpus import Formula, Prepared
 from registry.judging.terms import Terms
 from registry.means import MeanInterval, Units
-from registry.pairing import Pair, Scores, Unanswerable
+from registry.pairing import Pair
 from registry.records import Metric
 from registry.resampling import Statistic, Unstable
+from registry.scores import Scores, Unanswerable
 from registry.stats import DesignEffect, Interval
 
 Rows = NDArray[np.intp]

@@ -10,8 +10,8 @@ from registry.judging.sentences import against, bounds, identity, settled_by, sh
 from registry.judging.slices import Slice
 from registry.judging.terms import Terms
 from registry.means import MeanInterval
-from registry.pairing import Unanswerable
 from registry.records import CheckResult, Outcome
+from registry.scores import Unanswerable
 
 
 def superiority(check: Superiority, terms: Terms, subject: Subject | OwnSubject, part: Slice) -> CheckResult:

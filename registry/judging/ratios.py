@@ -16,8 +16,9 @@ from registry import stats
 from registry.checks import Ratio
 from registry.judging.sentences import bounds, identity, shown
 from registry.judging.terms import Terms
-from registry.pairing import Pair, Unanswerable
+from registry.pairing import Pair
 from registry.records import CheckResult, Outcome
+from registry.scores import Unanswerable
 from registry.stats import Interval
 
 _FEWEST_BLOCKS = 8  # as many as `reg evaluate` makes of the slowest models

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from registry.judging.differences import Measured, Rows, check_clusters, check_items
 from registry.judging.terms import Terms
 from registry.means import MeanInterval
-from registry.pairing import Pair, Scores, Unanswerable
+from registry.pairing import Pair
 from registry.records import Metric
 from registry.replicates import Replicates
 from registry.resampling import Unstable
+from registry.scores import Scores, Unanswerable
 from registry.spreads import Spread, spread
 from registry.stats import Interval
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from registry import expressions
 from registry.checks import OfItems
 from registry.judging.sentences import identity
-from registry.pairing import Unanswerable
 from registry.records import CheckResult, Outcome
+from registry.scores import Unanswerable
 
 Rows = NDArray[np.intp]
 Column = Callable[[str], NDArray[Any]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry import stats
-from registry.pairing import Unanswerable
 from registry.policy import Policy
 from registry.records import Look
+from registry.scores import Unanswerable
 
 
 @dataclass(frozen=True, kw_only=True)

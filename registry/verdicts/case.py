@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from registry.pairing import Evidence
 from registry.records import Verdict
+from registry.scores import Evidence
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

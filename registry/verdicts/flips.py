@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry import matching
-from registry.pairing import Evidence, Scores, incomparable
+from registry.objections import incomparable
 from registry.records import Metric
+from registry.scores import Evidence, Scores
 from registry.verdicts.case import Case
 
 Array = NDArray[Any]

@@ -15,8 +15,8 @@ from pipelines.regression import Values
 from registry import corpus
 from registry.errors import BadData
 from registry.evidence import read_evaluation, write_evaluation
-from registry.pairing import Scores
 from registry.records import Evaluation, Pinned, Runtime, Scored
+from registry.scores import Scores
 
 N = 200
 

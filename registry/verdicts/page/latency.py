@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import registry.verdicts.drawing as drawing
 from registry import stats
-from registry.pairing import Evidence
+from registry.scores import Evidence
 from registry.verdicts.case import Case
 from registry.verdicts.page.numbers import number
 
