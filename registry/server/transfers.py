@@ -170,7 +170,7 @@ async def get_by_path(request: Request) -> Response:
     home = _home(request)
     user = await run_in_threadpool(request.app.state.keys.user, request.headers.get("authorization"))
     segments = path_segments(request)
-    digest = segments[-2] if segments[0] == "artifactsV2" else segments[-1]
+    digest = segments[-2:][0] if segments[0] == "artifactsV2" else segments[-1]  # of one segment that is no digest: unknown
 
     def look_up() -> str:
         with home.database.reading() as connection:

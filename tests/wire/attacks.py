@@ -247,7 +247,9 @@ def _address(target: Target, given: tuple[list[str], dict[str, str], str, str]) 
     segments, words, method, accept = given
     path = "/" + "/".join(quote(part.encode("utf-8", "surrogatepass"), safe="") for part in segments)
     question = urlencode([(_bytes(key), _bytes(value)) for key, value in words.items()])
-    answered(target.client.request(method, f"{path}?{question}", headers={"accept": accept}), (method, path, question))
+    # The whole address: httpx takes a path that begins with two slashes for a mistake, a stranger's client does not.
+    whole = f"{target.client.base_url}".rstrip("/") + f"{path}?{question}"
+    answered(target.client.request(method, whole, headers={"accept": accept}), (method, path, question))
 
 
 def _bytes(text: str) -> bytes:

@@ -92,6 +92,8 @@ def test_what_once_found_a_bug_finds_none(target: Target, query: str) -> None:
     ("filters", ({"name": 10**30}, "", "", 1)),
     ("filters", ({"name": "\ud800"}, "", "", 1)),
     ("bodies", (b"[" * 5_000, "/graphql")),
+    ("addresses", (["artifactsV2", ""], {}, "GET", "")),
+    ("addresses", (["", "artifactsV2", ""], {}, "GET", "")),
 ])  # fmt: skip
 def test_what_an_attack_once_found_is_mended(target: Target, name: str, drawn: Any) -> None:
     ATTACKS[name].send(target, drawn)
