@@ -8,9 +8,10 @@ That is why `registry.backend`, which imports the SDK, is imported inside `conne
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -57,7 +58,7 @@ def connect(settings: Settings, server: EmbeddedServer | None = None) -> Iterato
         embedded = server
         if embedded is None and settings.embedded:
             embedded = stack.enter_context(EmbeddedServer(settings.home))
-        with loading():
+        with nullcontext() if "wandb" in sys.modules else loading():
             from registry.backend import Backend
 
             stack.enter_context(environment(settings, embedded))

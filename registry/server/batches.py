@@ -25,7 +25,7 @@ from registry.server.packs import Pack
 
 # Up to here a file is read at once; a larger one is hashed and written at the same time, piece by piece.
 _AT_ONCE = 4 << 20
-# Linux 6 takes ten times as long for a write of two mebibytes and more, which goes into pages of that size.
+# Linux 6 may take ten times as long for a write of two mebibytes and more, which goes into pages of that size.
 _PIECE = 1 << 20
 # So many pieces may be read and hashed and not be written yet: the two are to wait for each other seldom.
 _BEHIND = 64
