@@ -28,7 +28,7 @@ _AT_ONCE = 4 << 20
 # Linux 6 may take ten times as long for a write of two mebibytes and more, which goes into pages of that size.
 _PIECE = 1 << 20
 # So many pieces may be read and hashed and not be written yet: the two are to wait for each other seldom.
-_BEHIND = 64
+_BEHIND = 16
 # What goes into a pack: beyond this a file of its own costs little, and can be read at once without an index.
 _SMALL = 64 << 10
 # Beyond this many files one sync of the file system is quicker than one for each.
