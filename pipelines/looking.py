@@ -64,7 +64,7 @@ def looking(
         intake = stack.enter_context(Intake(settings.home))
         with no_collection():
             memory = recall(settings.home, path)
-        if memory.pushed and path.exists():
+        if memory.pushed and path.exists():  # then little is new, and nobody waits for this process to find out what is
             on_idle()
 
         def begin(files: Sequence[File]) -> None:

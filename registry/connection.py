@@ -2,7 +2,8 @@
 
 The SDK is told by its own environment variables, which its child process inherits; they are put back afterwards. The
 embedded server starts while the SDK is being imported: each takes about a second, and every command would wait for both.
-That is why `registry.backend`, which imports the SDK, is imported inside `connect` and nowhere else.
+That is why `registry.backend`, which imports the SDK, is imported inside `connect`, or ahead of it in the background
+(`Connecting`), and nowhere else.
 """
 
 from __future__ import annotations

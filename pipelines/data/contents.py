@@ -77,7 +77,8 @@ class Deferred(Digests):
 
     @property
     def array(self) -> NDArray[np.uint8]:  # type: ignore[override]
-        return self.whole(np.arange(len(self._images)))
+        self.whole(np.flatnonzero(~self._is_found))
+        return self._found
 
     def __len__(self) -> int:
         return len(self._images)
@@ -95,9 +96,7 @@ class Deferred(Digests):
         size = math.prod(self._images.shape[1:])
         starts = [(size - _PIECE) * number // (_PIECES - 1) for number in range(_PIECES)]
         shape = _bytes_of(self._images.shape[1:])
-        return Digests.of(
-            blake2b(some, digest_size=DIGEST_SIZE, person=shape).digest() for some in pieces(self._images, starts, _PIECE)
-        )
+        return Digests.of(_digest(some, shape) for some in pieces(self._images, starts, _PIECE))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,17 +257,17 @@ def _image_digests(images: Inputs) -> Digests:
     found, shape = bytearray(), _bytes_of(images.shape[1:])
     for some in chunks(images):
         rows = np.ascontiguousarray(some).reshape(len(some), math.prod(images.shape[1:]))
-        found += b"".join([_digest(row, shape) for row in rows])
+        found += b"".join([_digest(row.data, shape) for row in rows])
     return Digests(found)
 
 
 def image_digest(pixels: NDArray[np.uint8]) -> bytes:
     """The content digest of one decoded image of shape (height, width, channels)."""
-    return _digest(np.ascontiguousarray(pixels), _bytes_of(pixels.shape))
+    return _digest(np.ascontiguousarray(pixels).data, _bytes_of(pixels.shape))
 
 
-def _digest(pixels: NDArray[np.uint8], shape: bytes) -> bytes:
-    return blake2b(pixels.data, digest_size=DIGEST_SIZE, person=shape).digest()
+def _digest(content: bytes | bytearray | memoryview, shape: bytes) -> bytes:
+    return blake2b(content, digest_size=DIGEST_SIZE, person=shape).digest()
 
 
 def _bytes_of(shape: tuple[int, ...]) -> bytes:
