@@ -10,22 +10,24 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pipelines.data.folder import File, unreadable
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.data.files import File, Files, unreadable
 from pipelines.data.inputs import Room
+from pipelines.data.memory import Memory
 from pipelines.data.options import Options
 from pipelines.data.reading import Dataset, inspected, load
 from pipelines.data.spec import DESCRIPTION, DatasetSpec
 from pipelines.job import open_job
 from pipelines.looking import Look
 from registry.backend import Backend
-from registry.backend_drafts import Hashed
+from registry.backend_drafts import Hashed, Since
 from registry.backend_references import uri_of
 from registry.collector import no_collection
 from registry.errors import BadData
@@ -53,35 +55,26 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = (), refer: bo
         BadData: a file changed since it was looked at.
     """
     spec = look.found.spec.model_copy(update={"referred": True}) if refer else look.found.spec
-    stay = {file.name for file in look.found.data} if refer else set()
+    files, staying = look.found.kept, Files.of(())
+    if refer:
+        is_data = np.isin(files.names, look.found.data.names)
+        files, staying = files.at(~is_data), files.at(is_data)
     config = {"format": spec.format, "task": spec.task, "items": spec.items}
     with (
         open_job(backend, job_type="dataset", name=f"push {spec.name}", config=config) as job,
         tempfile.TemporaryDirectory() as folder,
     ):
-        with no_collection():
-            hashed = _hashed(look, apart=stay, embedded=backend.settings.embedded)
+        contents = _contents(files, look, embedded=backend.settings.embedded)
         described = spec.to_json().encode()
         description = Path(folder) / DESCRIPTION
         description.write_bytes(described)
-        md5s = {name: file.md5 for name, file in hashed.items()}
-        pushed = {} if refer else {**md5s, DESCRIPTION: hashlib.md5(described, usedforsecurity=False).hexdigest()}
-        # If the version comes to nothing, its digest will show that to the next push.
-        remember = partial(
-            look.memory.keep,
-            md5s,
-            chain(look.found.kept, look.found.data),
-            look.found.pictures,
-            pushed=pushed,
-            rendered=look.found.rendered,
-        )
         version = job.make(
             spec.name,
             type="dataset",
             files=[(DESCRIPTION, description)],
-            hashed=hashed,
-            since={} if refer else look.memory.pushed,
-            references=[(uri_of(file.path), file.name) for file in look.found.kept if file.name in stay],
+            hashed=contents.hashed,
+            since=None if refer else contents.since(look.memory),
+            references=[(uri_of(file.path), file.name) for file in staying],
             aliases=aliases,
             metadata={
                 "format": spec.format,
@@ -91,7 +84,8 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = (), refer: bo
                 **{f"{name}_items": split.items for name, split in spec.splits.items()},
                 "overlapping_items": sum(overlap.items for overlap in spec.overlaps),
             },
-            meanwhile=remember,
+            # If the version comes to nothing, its digest will show that to the next push.
+            meanwhile=lambda digest: _remember(look, contents, described, "" if refer else digest),
         )
         maker = backend.made_by(version)
     return Pushed(version=version, is_new=maker is None or maker.id == job.id, run_url=job.url)
@@ -136,28 +130,62 @@ def is_described(version: Version) -> bool:
     return SAID not in version.metadata
 
 
-def _hashed(look: Look, *, embedded: bool, apart: Set[str] = frozenset()) -> dict[str, Hashed]:
-    """The digest of every file, by name: copied and hashed already, remembered, or hashed now.
+@dataclass(frozen=True, kw_only=True)
+class _Contents:
+    """The files that a version is to hold: the md5 of each, uint8 (n, 16), and whether its bytes are in the home, (n,)."""
 
-    Args:
-        apart: names of files that are not to be stored.
+    files: Files
+    md5s: NDArray[np.uint8]
+    stored: NDArray[np.bool_]
+
+    def hashed(self) -> dict[str, Hashed]:
+        with no_collection():
+            text = self.md5s.tobytes().hex()
+            md5s = [text[start : start + 32] for start in range(0, len(text), 32)]
+            rows = map(Hashed, self.files.paths, md5s, self.files.sizes.tolist(), self.stored.tolist())
+            return dict(zip(self.files.names, rows, strict=True))
+
+    def since(self, memory: Memory) -> Since | None:
+        """How they differ from what was pushed last from the same folder."""
+        if not memory.version:
+            return None
+        changed = ~memory.pushed(self.files, self.md5s)
+        some = _Contents(files=self.files.at(changed), md5s=self.md5s[changed], stored=self.stored[changed])
+        return Since(
+            digest=memory.version, count=memory.count, changed=some.hashed(), is_less=not memory.lacks_none(self.files)
+        )
+
+
+def _remember(look: Look, contents: _Contents, described: bytes, version: str) -> None:
+    data, files = look.found.data, set(contents.files.names)
+    look.memory.keep(
+        contents.files,
+        contents.md5s,
+        data.at(np.array([name not in files for name in data.names], dtype=bool)),
+        look.found.pictures,
+        rendered=look.found.rendered,
+        version=version,
+        made={DESCRIPTION: hashlib.md5(described, usedforsecurity=False).digest()},
+    )
+
+
+def _contents(files: Files, look: Look, *, embedded: bool) -> _Contents:
+    """What these files are: copied and hashed already, remembered, or hashed now.
+
     Raises:
         BadData: one changed since it was looked at, or cannot be read.
     """
-    taken = {file.name: md5 for file, (md5, _) in zip(look.new, look.intake.keep(), strict=False)}
-    found = {}
-    for file in look.found.kept:
-        if file.name in apart:
-            continue
-        known = md5 = look.memory.md5(file)
-        if md5 is None:  # else nothing of it was read but its status, which is that of the remembered bytes
-            known = taken.get(file.name)
-            md5 = known or _md5(file)
-            there = os.stat(file.path)
-            if (there.st_size, there.st_mtime_ns) != (file.size, file.stamp[0]):
-                raise BadData(f"{file.name} changed while it was being pushed", hint="push again when nothing writes to it")
-        found[file.name] = Hashed(file.path, md5, file.size, embedded and known is not None)
-    return found
+    taken = dict(zip(look.new.names, (md5 for md5, _ in look.intake.keep()), strict=False))
+    md5s, known = look.memory.md5s(files), look.memory.knows(files)
+    stored = np.full(len(files), embedded)
+    # Of those that are known nothing was read but their status, which is that of the remembered bytes.
+    for place, file in zip(np.flatnonzero(~known).tolist(), files.at(~known), strict=True):
+        stored[place] = embedded and file.name in taken
+        md5s[place] = np.frombuffer(bytes.fromhex(taken.get(file.name) or _md5(file)), np.uint8)
+        there = os.stat(file.path)
+        if (there.st_size, there.st_mtime_ns) != (file.size, file.stamp[0]):
+            raise BadData(f"{file.name} changed while it was being pushed", hint="push again when nothing writes to it")
+    return _Contents(files=files, md5s=md5s, stored=stored)
 
 
 def _md5(file: File) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.folder import File
+from pipelines.data.files import File, Files
 from pipelines.data.image_folders import open_images
 from pipelines.data.options import Options
 from pipelines.data.packs import is_shard
@@ -91,8 +91,8 @@ def _decoded(name: str, content: bytes, spec: DatasetSpec) -> Pixels:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"image{suffix}"
         path.write_bytes(content)
-        file = File(name=f"{TRAIN}/{spec.labels[0]}/image{suffix}", path=str(path), size=len(content))
-        source = open_images([file], Options(labels=spec.labels), Stack([file], rendering=spec.rendering))
+        file = Files.of([File(name=f"{TRAIN}/{spec.labels[0]}/image{suffix}", path=str(path), size=len(content))])
+        source = open_images(file, Options(labels=spec.labels), Stack(file, rendering=spec.rendering))
         return np.asarray(source.read(TRAIN, lambda _: None).inputs[0])
 
 

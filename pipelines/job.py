@@ -17,7 +17,7 @@ from wandb.plot.custom_chart import CustomChart
 
 from pipelines.histograms import Histogram
 from registry.backend import Backend
-from registry.backend_drafts import Hashed
+from registry.backend_drafts import Hashed, Since
 from registry.backend_run import Run
 from registry.records import Version
 
@@ -86,10 +86,10 @@ class Job:
         aliases: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         description: str | None = None,
-        hashed: Mapping[str, Hashed] | None = None,
-        since: Mapping[str, str] | None = None,
+        hashed: Callable[[], Mapping[str, Hashed]] = dict,
+        since: Since | None = None,
         references: Iterable[tuple[str, str | None]] = (),
-        meanwhile: Callable[[], object] = lambda: None,
+        meanwhile: Callable[[str], object] = lambda digest: None,
     ) -> Version:
         """Log an output; see `registry.backend.Run.output`."""
         return self._run.output(

@@ -7,17 +7,18 @@ since the last push from here is not read at all (`pipelines.data.memory`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.data import reading
-from pipelines.data.folder import File
+from pipelines.data.files import Files
 from pipelines.data.inputs import Room
 from pipelines.data.memory import Memory, recall
 from pipelines.data.options import Options
 from pipelines.data.reading import Inspection, OnProgress
+from pipelines.data.walking import Found, walk
 from registry.collector import no_collection, rare_collection
 from registry.embedded_disk import Intake
 from registry.errors import EnvironmentProblem
@@ -35,7 +36,7 @@ class Look:
 
     found: Inspection
     memory: Memory
-    new: Sequence[File]
+    new: Files
     intake: Intake
 
 
@@ -49,29 +50,30 @@ def looking(
     take: bool = True,
     on_progress: OnProgress | None = None,
     on_idle: Callable[[], None] = lambda: None,
+    walked: Callable[[str], Found] = walk,
 ) -> Iterator[Look]:
     """Find out what is at a path, and make ready to push it.
 
     Args:
         pack: whether the files are to be pushed in shards, which are gone when the block ends.
         take: whether the files are to be stored; of data that are only to be referred to, none is copied.
-        on_idle: called when other threads may have this process: its own work is little, or others do it.
+        on_idle: called when other threads may have this process, because others do what is left.
+        walked: what finds the files below a folder.
     Raises:
         BadData, MissingDependency: see `pipelines.data.reading.inspect`.
     """
-    new: list[File] = []
+    new = Files.of(())
     with ExitStack() as stack:
         intake = stack.enter_context(Intake(settings.home))
         with no_collection():
             memory = recall(settings.home, path)
-        if memory.pushed and path.exists():  # then little is new, and nobody waits for this process to find out what is
-            on_idle()
 
-        def begin(files: Sequence[File]) -> None:
+        def begin(files: Files) -> None:
+            nonlocal new
             if take:
-                new.extend(file for file in files if memory.md5(file) is None)
+                new = files.at(~memory.knows(files))
                 if settings.embedded:
-                    intake.begin([file.path for file in new], size=sum(file.size for file in new))
+                    intake.begin(new.paths, size=int(new.sizes.sum()))
             on_idle()
 
         with rare_collection():
@@ -83,6 +85,7 @@ def looking(
                 memory=memory,
                 room=Room(settings.data_memory, settings.home),
                 pack_into=_place(stack, settings.home) if pack else None,
+                walked=walked,
             )
         yield Look(found=found, memory=memory, new=new, intake=intake)
 

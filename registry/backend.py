@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -53,7 +54,12 @@ class Backend:
         self._embedded = embedded
         with translated("reach the W&B server"):
             wandb.teardown()  # forget settings that an earlier connection in this process left behind
-            self._api = wandb.Api(timeout=30)
+            with ThreadPoolExecutor(1) as beside:
+                # The SDK's own process takes a while to start, and its public API as long to be loaded.
+                started = beside.submit(wandb.setup)
+                api = wandb.Api
+                started.result()
+            self._api = api(timeout=30)
             entity = settings.entity or self._api.default_entity
         if not entity:
             raise Unauthorised("the key has no default entity", hint="export WANDB_ENTITY=your-team")

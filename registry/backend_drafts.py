@@ -13,9 +13,8 @@ from __future__ import annotations
 import hashlib
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,13 +38,30 @@ class Hashed(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Since:
+    """What sets the files of a draft apart from an earlier version.
+
+    Attributes:
+        digest: of that version, hex; `count` is the number of its files.
+        changed: the files of the draft that it does not have, or has with another content, by name.
+        is_less: whether it has files that the draft has not.
+    """
+
+    digest: str
+    count: int
+    changed: Mapping[str, Hashed]
+    is_less: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Draft:
     """A version in the making.
 
     Attributes:
         files: (name inside the artifact, where it lies); the SDK reads and hashes them.
-        hashed: further files, by name: relative, with `/`, nothing in it to be shortened.
-        since: the hex md5 of every file of an earlier version, by name; empty when none is known.
+        hashed: gives further files, by name: relative, with `/`, nothing in it to be shortened. They may be very many, and are
+            not asked for before they are needed.
+        since: how the hashed files differ from an earlier version that had the same other ones; None when none is known.
         references: (URI, name inside the artifact or None) of what stays where it is.
         base: the id of the version that has exactly these and that the draft adds to; None where it stands alone.
     """
@@ -55,37 +71,36 @@ class Draft:
     metadata: Mapping[str, Any]
     description: str | None
     files: Sequence[tuple[str, Path]]
-    hashed: Mapping[str, Hashed]
-    since: Mapping[str, str]
+    hashed: Callable[[], Mapping[str, Hashed]]
+    since: Since | None = None
     references: Sequence[tuple[str, str | None]] = ()
     base: str | None = None
 
     @property
     def adds_to_a_version(self) -> bool:
         """Whether little differs from the earlier version and nothing of it is gone: an addition cannot take away."""
-        names = {*self.hashed, *(name for name, _ in self.files)}
+        since = self.since
         return (
-            len(self.since) >= _FEW_FILES
-            and self.since.keys() <= names
-            and len(self._new) <= _LARGEST_ADDITION * len(self.since)
+            since is not None
+            and since.count >= _FEW_FILES
+            and not since.is_less
+            and len(since.changed) <= _LARGEST_ADDITION * since.count
         )
 
     @property
     def believes_in_stored_bytes(self) -> bool:
-        return any(file.stored for file in self.hashed.values())
-
-    @cached_property
-    def _new(self) -> Mapping[str, Hashed]:
-        return {name: file for name, file in self.hashed.items() if self.since.get(name) != file.md5}
+        return any(file.stored for file in self.hashed().values())
 
     def on(self, latest: Any) -> Draft:
         """The same, as an addition to the SDK's object of a version, if that holds what the earlier version held."""
-        same = latest is not None and (latest.type, latest.digest) == (self.type, _digest(self.since))
+        assert self.since is not None
+        same = latest is not None and (latest.type, latest.digest) == (self.type, self.since.digest)
         return replace(self, base=str(latest.id)) if same else self
 
     def believing_nothing(self) -> Draft:
         """The same, standing alone and with the path of every file."""
-        return replace(self, base=None, hashed={name: file._replace(stored=False) for name, file in self.hashed.items()})
+        unbelieved = {name: file._replace(stored=False) for name, file in self.hashed().items()}
+        return replace(self, base=None, hashed=lambda: unbelieved)
 
     def artifact(self) -> Any:
         """The SDK's object, to be logged."""
@@ -102,16 +117,18 @@ class Draft:
             artifact.add_file(str(path), name=inside, policy="immutable", skip_cache=True)
         for uri, inside_as in self.references:
             add_reference(artifact, uri, inside_as)
-        _add(artifact, self.hashed if self.base is None else self._new)
+        _add(artifact, self.since.changed if self.since is not None and self.base is not None else self.hashed())
         return artifact
 
-    def digest(self, entries: Mapping[str, str]) -> str | None:
-        """The digest that an addition must have; None where it stands alone.
+    def digest(self, artifact: Any) -> str:
+        """The digest that the version must have, hex.
 
         Args:
-            entries: of the SDK's object before it was logged, see `entries_of`.
+            artifact: the SDK's object before it was logged, which of an addition says only what is new.
         """
-        return None if self.base is None else _digest({**self.since, **entries})
+        if self.base is None:
+            return str(artifact.digest)
+        return _digest({name: file.md5 for name, file in self.hashed().items()} | entries_of(artifact))
 
 
 def entries_of(artifact: Any) -> dict[str, str]:

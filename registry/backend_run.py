@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from registry.backend_drafts import Draft, Hashed, entries_of
+from registry.backend_drafts import Draft, Hashed, Since
 from registry.backend_errors import translated
 from registry.backend_facts import version_of
 from registry.collector import no_collection
@@ -95,10 +95,10 @@ class Run:
         aliases: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
         description: str | None = None,
-        hashed: Mapping[str, Hashed] | None = None,
-        since: Mapping[str, str] | None = None,
+        hashed: Callable[[], Mapping[str, Hashed]] = dict,
+        since: Since | None = None,
         references: Iterable[tuple[str, str | None]] = (),
-        meanwhile: Callable[[], object] = lambda: None,
+        meanwhile: Callable[[str], object] = lambda digest: None,
     ) -> Version:
         """Log files as a version and wait until the server has all of it.
 
@@ -107,11 +107,11 @@ class Run:
             type: dataset, model, evaluation or verdict.
             files: (name inside the artifact, where it lies now); not changed until this returns.
             aliases: besides `latest`.
-            hashed: further files, by their names inside the artifact, that need not be read again to know their digests.
-            since: the hex md5 of every file of an earlier version, by name. If it is the latest one still, only what differs
-                from it is sent.
+            hashed: gives further files, by their names inside the artifact, that need not be read again to know their digests.
+            since: how these differ from an earlier version with the same other files. If it is the latest one still, only what
+                differs from it is sent.
             references: (URI, name inside the artifact or None) of what is not stored, only known by its checksum.
-            meanwhile: something to do while the server works.
+            meanwhile: something to do while the server works, told the digest (hex) that the version is to have.
         Returns:
             The new version, or the one that already had exactly these files.
         """
@@ -121,28 +121,27 @@ class Run:
             metadata=dict(metadata or {}),
             description=description,
             files=tuple(files),
-            hashed=hashed or {},
-            since=since or {},
+            hashed=hashed,
+            since=since,
             references=tuple(references),
         )
         with translated(f"log the {type} '{name}'"), no_collection():
             if draft.adds_to_a_version:
                 draft = draft.on(self._server.sdk_latest(name))
             artifact = draft.artifact()
-            entries = entries_of(artifact) if draft.base is not None else {}
             logging = self.sdk.log_artifact(artifact, aliases=list(aliases))
-            meanwhile()
-            expected = draft.digest(entries)
+            expected = draft.digest(artifact)
+            meanwhile(expected)
             try:
                 logged = logging.wait()
             except ValueError:
                 # What was believed to be stored was not: collected since, or another home's. The SDK sends what is missing.
                 if not draft.believes_in_stored_bytes:
                     raise
-                expected = None
-                logged = self.sdk.log_artifact(draft.believing_nothing().artifact(), aliases=list(aliases)).wait()
+                draft = draft.believing_nothing()
+                logged = self.sdk.log_artifact(draft.artifact(), aliases=list(aliases)).wait()
             version = version_of(logged)
-        if expected not in (None, version.digest.hex):
+        if draft.base is not None and version.digest.hex != expected:
             raise Conflict(f"'{version}' was put together on another version than it was meant for", hint="push once more")
         return version
 

@@ -81,6 +81,11 @@ class Connecting:
         self._settings, self._server, self._background, self._stack = settings, server, background, stack
         self._backend: Future[Backend] | None = None
 
+    def load(self) -> None:
+        """Load the SDK, while the caller waits: connecting it waits for others most of the time, loading it for nobody."""
+        with loading():
+            import_module("registry.backend")
+
     def begin(self) -> None:
         """Load the SDK, and connect it if the server is the embedded one; another is asked nothing before there is need."""
         if not self._settings.embedded:

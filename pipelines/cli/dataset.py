@@ -12,6 +12,8 @@ from typing import Any, get_args
 import click
 
 from pipelines.data.kinds import FITS, FORMATS, Task, size_of
+from pipelines.data.remembered import remembered
+from pipelines.data.walker import Walker
 from registry.backend_references import check_scheme, name_of, path_of
 from registry.cli.looking import size_text, version_data, versions_table
 from registry.cli.params import ALIAS, FOLDER, REFERENCE, Session, session
@@ -134,6 +136,11 @@ def _push(
 ) -> None:
     with ExitStack() as stack:
         connection = stack.enter_context(connecting(session.settings, at_once=place.exists()))
+        expected = remembered(session.settings.home, place)
+        walker = stack.enter_context(Walker(place, expected=expected))
+        if expected:  # then little is new, and what takes time is to connect
+            connection.load()
+            connection.begin()
         # The server starts while these are loaded.
         from pipelines.cli.dataset_facts import tell
         from pipelines.data.options import Options
@@ -149,6 +156,7 @@ def _push(
                     take=not reference,
                     on_progress=advance,
                     on_idle=connection.begin,
+                    walked=walker.found,
                 )
             )
         tell(session.output, look.found)

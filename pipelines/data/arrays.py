@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.contents import Advance, Split, image_digests
-from pipelines.data.folder import File
+from pipelines.data.files import File
 from pipelines.data.inputs import Inputs, OnDisk, Room, Rows, chunks
 from pipelines.data.kinds import Task
 from pipelines.data.spec import ImageInput

@@ -19,7 +19,7 @@ from typing import Any, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.folder import File
+from pipelines.data.files import File
 from pipelines.data.inputs import Inputs, Rows, chunks, pieces, select
 from pipelines.data.kinds import Task
 from pipelines.data.spec import Division, ImageInput, Overlap, Rendering, TableInput
@@ -58,7 +58,8 @@ class Digests(Sequence[bytes]):
         return len(self.array)
 
     def __iter__(self) -> Iterator[bytes]:
-        return (row.tobytes() for row in self.array)
+        flat = self.array.tobytes()
+        return (flat[start : start + DIGEST_SIZE] for start in range(0, len(flat), DIGEST_SIZE))
 
     def at(self, positions: NDArray[np.int64]) -> Digests:
         return Digests(self.array[positions])
@@ -153,7 +154,7 @@ class Source(Protocol):
     """
 
     @property
-    def files(self) -> tuple[File, ...]: ...
+    def files(self) -> Sequence[File]: ...
     @property
     def splits(self) -> tuple[str, ...]: ...
     @property
@@ -231,13 +232,15 @@ def _marked(digests: Digests, marks: Digests) -> Digests:
 
 
 def _part(whole: Split, name: str, positions: NDArray[np.int64], digests: Digests) -> Split:
-    ids = [f"{name}/{whole.items[position].partition('/')[2]}" for position in positions]
+    items = whole.items[positions]
+    if name != whole.name:
+        items = np.array([f"{name}/{item.partition('/')[2]}" for item in items.tolist()], dtype=np.str_)
     # Without pixels there is nothing to pick, and picking would make an array of them.
     hollow = isinstance(whole.inputs, np.ndarray) and not any(whole.inputs.strides)
     again = whole.digests_as
     return Split(
         name=name,
-        items=np.array(ids, dtype=np.str_),
+        items=items,
         inputs=whole.inputs[: len(positions)] if hollow else select(whole.inputs, positions),
         targets=whole.targets[positions],
         digests=lambda: digests.at(positions),
@@ -291,7 +294,7 @@ def numbered(*several: Digests) -> list[NDArray[np.int64]]:
 
 
 def _numbered(several: Sequence[Digests]) -> list[NDArray[np.int64]]:
-    words = np.ascontiguousarray(np.concatenate([digests.array for digests in several])).view(">u8")
+    words = np.ascontiguousarray(np.concatenate([digests.array for digests in several])).view(np.uint64)
     order = np.lexsort((words[:, 1], words[:, 0]))
     rising = words[order]
     numbers = np.empty(len(order), dtype=np.int64)

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.folder import File, unreadable
+from pipelines.data.files import File, unreadable
 from pipelines.data.framing import Frame, Size, frame, laid, nearest
 from pipelines.data.spec import IGNORED, Rendering
 from registry.errors import BadData, MissingDependency, RegError

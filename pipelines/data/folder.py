@@ -8,56 +8,19 @@ Names are relative to the folder, with `/`, sorted by code point: the order of i
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+import numpy as np
+
+from pipelines.data.files import File, Files, joined, unreadable
 from pipelines.data.options import FILE, Options, read_options
 from pipelines.data.spec import DESCRIPTION
+from pipelines.data.walking import Found, walk
 from registry.errors import BadData, RegError
 
-_LONGEST = 200
-_JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 _DOCUMENTS = frozenset({"readme", "license", "licence", "notice", "citation", "datasheet"})
-
-
-class File(NamedTuple):
-    """One file: `name` relative to the folder, `path` where it lies, `size` in bytes.
-
-    With an `offset` it is a part of the file at `path`: one of many small ones in a shard (`pipelines.data.packs`).
-
-    `stamp` is by what a change of the content shows without reading it: times of modification and of status change (ns) and
-    the number of the inode. Paths are text: a folder of images holds tens of thousands of them.
-    """
-
-    name: str
-    path: str
-    size: int
-    stamp: tuple[int, int, int] = (0, 0, 0)
-    offset: int | None = None
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(self.name.split("/"))
-
-    @property
-    def parent(self) -> str:
-        return self.name.rpartition("/")[0] or "."
-
-    def read(self) -> bytes:
-        """The whole content.
-
-        Raises:
-            BadData: it cannot be read.
-        """
-        try:
-            with open(self.path, "rb") as stream:
-                if self.offset is None:
-                    return stream.read()
-                stream.seek(self.offset)
-                return stream.read(self.size)
-        except OSError as exc:
-            raise unreadable(self.name, exc) from exc
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,18 +33,18 @@ class Folder:
 
     root: Path
     name: str
-    files: tuple[File, ...]
-    documents: tuple[File, ...]
+    files: Files
+    documents: Files
     said: Options
     shards: tuple[File, ...] = ()
 
 
-def look(path: Path, *, linked: bool = False) -> Folder:
+def look(path: Path, *, linked: bool = False, walked: Callable[[str], Found] = walk) -> Folder:
     """List a folder, or the one file that `path` is, with what stands beside it.
 
     Args:
         linked: links may lead out of the folder, because `reg` made them.
-
+        walked: what finds the files below a folder.
     Raises:
         BadData: nothing is there, it cannot be read, or a link leads out of it.
     """
@@ -91,51 +54,58 @@ def look(path: Path, *, linked: bool = False) -> Folder:
     except OSError as exc:
         raise unreadable(str(path), exc) from exc
     if path.is_dir():
-        root, files, name = path, _walk(path, linked=linked), path.resolve().name
+        root, files, name = path, _below(path, linked=linked, walked=walked), path.resolve().name
     elif path.is_file():
-        root, files, name = path.parent, [_file(path.name, str(path))], path.name.partition(".")[0]
-        files += [_file(FILE, str(beside)) for beside in (root / FILE,) if beside.is_file() and beside != path]
+        root, files, name = path.parent, Files.of([_file(path.name, str(path))]), path.name.partition(".")[0]
+        files = joined(files, [_file(FILE, str(beside)) for beside in (root / FILE,) if beside.is_file() and beside != path])
     else:
         raise BadData(f"{path} is neither a folder nor a file")
     said, labels_file = Options(), None
     if (root / FILE).is_file():
         said, labels_file = read_options(root / FILE)
-    beside_data = {FILE} | ({labels_file.name} if labels_file else set())
-    if labels_file and labels_file.name not in {file.name for file in files}:
-        files.append(_file(labels_file.relative_to(root).as_posix(), str(labels_file)))
-    files = sorted((file for file in files if file.name != DESCRIPTION), key=lambda file: file.name)
-    documents = [file for file in files if file.name in beside_data or _is_document(file)]
-    apart = {file.name for file in documents}
+    not_data = {FILE, DESCRIPTION} | ({labels_file.name} if labels_file else set())
+    if labels_file and labels_file.name not in files.names:
+        files = joined(files, [_file(labels_file.relative_to(root).as_posix(), str(labels_file))])
+    apart = [at for at, name in enumerate(files.names) if "/" not in name and (name in not_data or _is_document(name))]
+    is_data = np.ones(len(files), dtype=bool)
+    is_data[apart] = False
     return Folder(
         root=root,
         name=name,
-        files=tuple(file for file in files if file.name not in apart),
-        documents=tuple(documents),
+        files=files.at(is_data) if apart else files,
+        documents=Files.of([files[at] for at in apart if files.names[at] != DESCRIPTION]),
         said=said,
     )
 
 
-def _walk(root: Path, inside: str = "", *, linked: bool) -> list[File]:
-    place = os.path.join(root, inside)
+def _below(root: Path, *, linked: bool, walked: Callable[[str], Found]) -> Files:
     try:
-        with os.scandir(place) as found:
-            entries = [entry for entry in found if not _is_junk(entry.name)]
+        found = walked(str(root))
     except OSError as exc:
-        raise BadData(f"cannot read the folder {exc.filename}: {exc.strerror}", hint=f"ls -ld '{exc.filename}'") from exc
-    files: list[File] = []
-    folders = []
-    for entry in entries:
-        if entry.is_symlink():
-            if not linked:
-                _check_link(root, Path(entry.path))
-            files.append(_file(inside + entry.name, entry.path))
-        elif entry.is_file():
-            files.append(_file(inside + entry.name, entry.path, entry))
-        elif entry.is_dir():
-            folders.append(entry.name)
-    for name in sorted(folders):
-        files += _walk(root, f"{inside}{name}/", linked=linked)
-    return files
+        raise _not_walked(root, exc) from exc
+    try:
+        "".join(found.names).encode()
+    except UnicodeEncodeError:
+        for name in found.names:
+            _check_name(name)
+    if not linked:
+        for link in found.links:
+            _check_link(root, root / link)
+    files = Files(found.names, np.frombuffer(found.stamps, dtype=np.int64).reshape(-1, 4), str(root))
+    return joined(files, [_file(link, str(root / link)) for link in found.links]) if found.links else files
+
+
+def _not_walked(root: Path, exc: OSError) -> RegError:
+    if os.path.isdir(exc.filename):
+        return BadData(f"cannot read the folder {exc.filename}: {exc.strerror}", hint=f"ls -ld '{exc.filename}'")
+    return unreadable(os.path.relpath(exc.filename, root), exc)
+
+
+def _check_name(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError as exc:
+        raise BadData(f"the name of {os.fsencode(name)!r} is not UTF-8", hint="rename the file") from exc
 
 
 def _check_link(root: Path, link: Path) -> None:
@@ -145,32 +115,14 @@ def _check_link(root: Path, link: Path) -> None:
         raise BadData(f"{link} is a link out of the folder, to {link.readlink()}", hint="put a copy of the file there")
 
 
-def _file(name: str, path: str, entry: os.DirEntry[str] | None = None) -> File:
+def _file(name: str, path: str) -> File:
+    _check_name(name)
     try:
-        name.encode()
-        found = os.stat(path) if entry is None else entry.stat()
-    except UnicodeEncodeError as exc:
-        raise BadData(f"the name of {os.fsencode(path)!r} is not UTF-8", hint="rename the file") from exc
+        found = os.stat(path)
     except OSError as exc:
         raise unreadable(name, exc) from exc
     return File(name, path, found.st_size, (found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
 
 
-def _is_junk(name: str) -> bool:
-    return name[0] == "." or name.lower() in _JUNK
-
-
-def _is_document(file: File) -> bool:
-    return "/" not in file.name and file.name.partition(".")[0].lower() in _DOCUMENTS
-
-
-def unreadable(name: str, exc: Exception) -> RegError:
-    """What to say when a file's bytes cannot be had or make no sense; the foreign error's first line is the reason."""
-    return BadData(f"{name} cannot be read: {first_line(exc)}", hint="fetch the file again")
-
-
-def first_line(exc: Exception) -> str:
-    """The first line of a foreign error, fit for a terminal: it may quote the bytes that it choked on."""
-    reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-    line = (reason or type(exc).__name__).splitlines()[0].strip().rstrip(".:")
-    return "".join(sign if sign.isprintable() else "?" for sign in line)[:_LONGEST]
+def _is_document(name: str) -> bool:
+    return name.partition(".")[0].lower() in _DOCUMENTS

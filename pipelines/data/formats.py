@@ -11,11 +11,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pipelines.data import idx, image_folders, masks, npy, npz
+from pipelines.data.album import Album
 from pipelines.data.contents import Divided, Source
-from pipelines.data.folder import File, Folder
+from pipelines.data.files import File, Files, joined
+from pipelines.data.folder import Folder
 from pipelines.data.inputs import Room
 from pipelines.data.kinds import Format
-from pipelines.data.memory import Picture
 from pipelines.data.options import SEED, TEST_FRACTION, Options
 from pipelines.data.spec import Division, Rendering
 from pipelines.data.splits import lacks_test
@@ -51,22 +52,22 @@ def open_source(
     room: Room,
     *,
     rendering: Rendering | None,
-    pictures: dict[str, Picture] | None = None,
+    pictures: Album | None = None,
 ) -> tuple[Format, Source]:
     """Find the data files of a folder and open them; data without a test split get one.
 
     Args:
         room: how much of a split is kept in memory.
         rendering: how image files become arrays.
-        pictures: images that need not be decoded to be counted; see `stacking.Stack`.
+        pictures: what is known of images, to count them without decoding; see `stacking.Stack`.
     Raises:
         BadData: no data, data of several formats or in several folders, or a reader refuses them.
     """
     claimed = _claimed(folder, options)
     format_ = _the_format(folder, claimed, options.format)
     files = claimed[format_]
-    if empty := [file.name for file in files if not file.size]:
-        raise BadData(f"{empty[0]} is empty (0 bytes)", hint="fetch the file again, or remove it")
+    if not files.sizes.all():
+        raise BadData(f"{files.names[int(files.sizes.argmin())]} is empty (0 bytes)", hint="fetch the file again, or remove it")
     if format_ not in _IN_FOLDERS:
         _check_one_place(files, folder)
         _refuse_to_render(format_, options)
@@ -90,19 +91,19 @@ def open_source(
 
 def _open_pictures(
     format_: Format,
-    files: Sequence[File],
+    files: Files,
     options: Options,
     room: Room,
     *,
     rendering: Rendering | None,
-    pictures: dict[str, Picture] | None,
+    pictures: Album | None,
     where: Path,
 ) -> Source:
-    images = files
+    images: Sequence[File] = files
     if format_ == "masks":
         images = [file for file in files if not masks.is_mask(file)]
     elif format_ == "metadata":
-        images = [file for file in files if image_folders.claims(file)]
+        images = files.at(image_folders.are_images(files))
     stack = Stack(images, rendering=rendering, known=pictures, room=room, where=where)
     if format_ == "masks":
         return masks.open_masks(files, options, stack, rendering)
@@ -128,19 +129,18 @@ def _open_tables(files: Sequence[File], options: Options, division: Division, ro
     return tables.TableSource(found, options, division)
 
 
-def _claimed(folder: Folder, options: Options) -> dict[Format, list[File]]:
+def _claimed(folder: Folder, options: Options) -> dict[Format, Files]:
     """The files by the format that they would be data of; images by what stands beside them, or by what was said."""
-    images: list[File] = []
-    others: list[File] = []
-    for file in folder.files:  # tens of thousands, where they are images, and then nobody else need look at them
-        (images if image_folders.claims(file) else others).append(file)
-    found = {format_: [file for file in others if claims(file)] for format_, claims in _CLAIMS.items()} | {"images": images}
-    csv = found["csv"]
+    are_images = image_folders.are_images(folder.files)
+    images = folder.files.at(are_images)
+    others = [*folder.files.at(~are_images)]  # images are tens of thousands, and nobody else need look at them
+    found = {format_: Files.of(filter(claims, others)) for format_, claims in _CLAIMS.items()} | {"images": images}
+    csv, none = found["csv"], Files.of(())
     said = options.format or (_OF_TASK.get(options.task) if options.task else None)
-    if images and csv and said in (None, "metadata") and (said or all(names_a_table(file) for file in csv)):
-        found |= {"metadata": [*images, *csv], "images": [], "csv": []}
-    elif images and said in (None, "masks") and (said or masks.are_paired(images)):
-        found |= {"masks": images, "images": []}
+    if len(images) and len(csv) and said in (None, "metadata") and (said or all(map(names_a_table, csv))):
+        found |= {"metadata": joined(images, csv), "images": none, "csv": none}
+    elif len(images) and said in (None, "masks") and (said or masks.are_paired(images)):
+        found |= {"masks": images, "images": none}
     return found
 
 
@@ -150,7 +150,7 @@ _OF_TASK: Mapping[str, Format] = MappingProxyType(
 
 
 def _the_format(folder: Folder, claimed: Mapping[Format, Sequence[File]], said: Format | None) -> Format:
-    found = [format_ for format_, files in claimed.items() if files]
+    found = [format_ for format_, files in claimed.items() if len(files)]
     if said in found:
         return said
     if said is not None:
@@ -160,7 +160,7 @@ def _the_format(folder: Folder, claimed: Mapping[Format, Sequence[File]], said: 
     if not found:
         raise BadData(
             f"{folder.root} holds no data that reg knows, only {_listed(folder.files)}"
-            if folder.files
+            if len(folder.files)
             else f"{folder.root} is empty",
             hint="IDX (*-images-idx3-ubyte.gz), folders of images, .npz, .npy, .csv and .parquet are known",
         )

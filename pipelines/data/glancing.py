@@ -18,10 +18,10 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+from pipelines.data.album import Picture
 from pipelines.data.contents import image_digest
 from pipelines.data.decoding import Decoded, decode, decoded
-from pipelines.data.folder import File
-from pipelines.data.memory import Picture
+from pipelines.data.files import File
 from pipelines.data.spec import Rendering
 from registry.errors import BadData, RegError
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.arrays import ArraySource, Pair, Stored
-from pipelines.data.folder import File, unreadable
+from pipelines.data.files import File, unreadable
 from pipelines.data.inputs import Room, Rows
 from pipelines.data.options import Options
 from pipelines.data.splits import TRAIN, split_within

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.data.contents import Advance, Split
-from pipelines.data.folder import File
+from pipelines.data.files import File, Files
 from pipelines.data.kinds import Task
 from pipelines.data.options import Options
 from pipelines.data.spec import ImageInput, Rendering
@@ -24,23 +26,35 @@ from registry.errors import BadData
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
-class _Image(NamedTuple):
-    """A file, the class it lies in, and its id within the split."""
+class _Images(NamedTuple):
+    """Images of one split: their ids within it, and the class in whose folder each lies."""
 
-    file: File
-    label: str
-    id: str
+    files: Files
+    ids: Sequence[str]
+    labels: Sequence[str]
 
 
 def claims(file: File) -> bool:
-    return file.name[file.name.rfind(".") :].lower() in _SUFFIXES
+    return _suffix(file.name).lower() in _SUFFIXES
+
+
+def are_images(files: Files) -> NDArray[np.bool_]:
+    """`claims` of each, shape (n,)."""
+    suffixes = [*map(_suffix, files.names)]
+    known = {suffix for suffix in set(suffixes) if suffix.lower() in _SUFFIXES}  # few, where files are many
+    return np.array([suffix in known for suffix in suffixes], dtype=bool)
+
+
+def _suffix(name: str) -> str:
+    return name[name.rfind(".") :]
 
 
 class FolderSource:
     """Splits of image files; class names are the folders' names, sorted, unless `labels` gives their order.
 
     Args:
-        stack: of all their files.
+        files: of all splits, sorted by name.
+        stack: of all of them.
     """
 
     task: Task = "image-classification"
@@ -49,18 +63,19 @@ class FolderSource:
     mask_values: tuple[int, ...] = ()
     division = None
 
-    def __init__(self, images: Mapping[str, Sequence[_Image]], *, labels: tuple[str, ...] | None, stack: Stack) -> None:
+    def __init__(self, files: Files, images: Mapping[str, _Images], *, labels: tuple[str, ...] | None, stack: Stack) -> None:
         self._stack = stack
         self._images = {name: images[name] for name in in_order(images)}
         self.splits = tuple(self._images)
-        self.files = tuple(image.file for split in self._images.values() for image in split)
+        self.files = files
         first = self.splits[0]
-        self.labels = labels or tuple(sorted({image.label for image in self._images[first]}))
-        for image in (image for split in self._images.values() for image in split):
-            if image.label not in self.labels:
+        self.labels = labels or tuple(sorted(set(self._images[first].labels)))
+        for split in self._images.values():
+            for label in [label for label in dict.fromkeys(split.labels) if label not in self.labels]:
                 known = f"{len(self.labels)} classes given" if labels else f"{len(self.labels)} classes of '{first}'"
+                name = split.files.names[split.labels.index(label)]
                 raise BadData(
-                    f"{image.file.name} lies in the class '{image.label}', which is not one of the {known}",
+                    f"{name} lies in the class '{label}', which is not one of the {known}",
                     hint="name every class under 'labels:' in dataset.yaml",
                 )
 
@@ -73,29 +88,29 @@ class FolderSource:
         return self._stack.rendering
 
     def read(self, split: str, advance: Advance) -> Split:
-        images = self._images[split]
-        files = [image.file for image in images]
+        files, ids, labels = self._images[split]
         index = {label: position for position, label in enumerate(self.labels)}
         inputs, digests = self._stack.read(files, advance)
         return Split(
             name=split,
-            items=np.array([f"{split}/{image.id}" for image in images], dtype=np.str_),
+            items=np.array([f"{split}/{id_}" for id_ in ids], dtype=np.str_),
             inputs=inputs,
-            targets=np.array([index[image.label] for image in images], dtype=np.int64),
+            targets=np.array([index[label] for label in labels], dtype=np.int64),
             digests=digests,
             digests_as=partial(digests_of, files),
             marks=self._stack.marks(files),
         )
 
 
-def open_images(files: Sequence[File], options: Options, stack: Stack) -> FolderSource:
+def open_images(files: Files, options: Options, stack: Stack) -> FolderSource:
     """Read splits and classes off the folders' names.
 
     Raises:
         BadData: images without a class folder, or splits beside classes.
     """
+    parents = files.parents
     # Folders are few where files are many, so whatever the folder decides is decided once: all words of a path but the last.
-    above = {parent: tuple(parent.split("/")) if parent else () for parent in {file.name.rpartition("/")[0] for file in files}}
+    above = {parent: tuple(parent.split("/")) if parent else () for parent in dict.fromkeys(parents)}
     cut = 0
     while all(len(path) > cut + 1 and not split_named(path[cut]) for path in above.values()) and (
         len({path[cut] for path in above.values()}) == 1
@@ -111,21 +126,22 @@ def open_images(files: Sequence[File], options: Options, stack: Stack) -> Folder
             hint=f"mv '{stranger}' '{splits[-1]}/'",
         )
     depth = 2 if splits else 1
-    found: dict[str, list[_Image]] = {}
+    split_of: dict[str, str] = {}
     spelled: dict[str, str] = {}
-    places: dict[str, tuple[str, str, list[_Image]]] = {}
-    for file in files:
-        parent, _, last = file.name.rpartition("/")
-        if parent not in places:
-            path = above[parent]
-            if len(path) < depth:
-                wanted = "/".join([*(path or splits[:1]), "<class>", last])
-                raise BadData(f"{file.name} lies in no class folder", hint=f"put it at {wanted}")
-            split = (split_named(path[0]) if splits else None) or TRAIN
-            if splits and spelled.setdefault(split, path[0]) != path[0]:
-                raise BadData(f"the folders '{spelled[split]}' and '{path[0]}' are both the split '{split}'", hint="merge them")
-            inside = path[depth - 1 :]
-            places[parent] = (inside[0], "/".join(inside), found.setdefault(split, []))
-        label, folder, images = places[parent]
-        images.append(_Image(file, label, f"{folder}/{last}"))
-    return FolderSource(found, labels=options.labels, stack=stack)
+    for parent, path in above.items():
+        if len(path) < depth:
+            name = files.names[parents.index(parent)]
+            wanted = "/".join([*(path or splits[:1]), "<class>", name.rpartition("/")[2]])
+            raise BadData(f"{name} lies in no class folder", hint=f"put it at {wanted}")
+        split = split_of[parent] = (split_named(path[0]) if splits else None) or TRAIN
+        if splits and spelled.setdefault(split, path[0]) != path[0]:
+            raise BadData(f"the folders '{spelled[split]}' and '{path[0]}' are both the split '{split}'", hint="merge them")
+    label_of = {parent: path[depth - 1] for parent, path in above.items()}
+    start_of = {parent: len(parent) - len("/".join(path[depth - 1 :])) for parent, path in above.items()}
+    found = {}
+    for split in dict.fromkeys(split_of.values()):
+        mine = np.array([split_of[parent] == split for parent in parents], dtype=bool)
+        some, places = files.at(mine), [*compress(parents, mine.tolist())]
+        ids = [name[start_of[place] :] for name, place in zip(some.names, places, strict=True)]
+        found[split] = _Images(some, ids, [label_of[place] for place in places])
+    return FolderSource(files, found, labels=options.labels, stack=stack)

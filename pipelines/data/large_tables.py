@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipelines.data.arrays import positions
 from pipelines.data.columns import Place, feature
 from pipelines.data.contents import Advance, Digests, Split
-from pipelines.data.folder import File, unreadable
+from pipelines.data.files import File, unreadable
 from pipelines.data.inputs import OnDisk, Room, chunks, select
 from pipelines.data.options import Options
 from pipelines.data.spec import Column, Division, TableInput

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pipelines.data.arrays import ArraySource, Pair, Stored
 from pipelines.data.contents import Advance, Split
 from pipelines.data.decoding import Decoded, decode_mask, each, size_of
-from pipelines.data.folder import File
+from pipelines.data.files import File, Files
 from pipelines.data.framing import Size, frame
 from pipelines.data.inputs import Inputs, Room
 from pipelines.data.kinds import Task
@@ -52,22 +52,22 @@ class _Item:
     id: str
 
 
-def are_paired(files: Sequence[File]) -> bool:
+def are_paired(files: Files) -> bool:
     """Whether image files come with masks: sister folders `images` and `masks`, or a `_mask` file beside its image.
 
     One word alone proves nothing: `mask` is also a class of people who wear one.
     """
     by_folder: dict[_Key, set[bool]] = {}
-    for place in {file.name.rpartition("/")[0] for file in files}:  # folders are few where files are many
+    for place in set(files.parents):  # folders are few where files are many
         folders = place.lower().split("/")
         for position, word in enumerate(folders):
             if word in _IMAGES or word in _MASKS:
                 by_folder.setdefault((*folders[:position], "", *folders[position + 1 :]), set()).add(word in _MASKS)
     if any(len(kinds) == 2 for kinds in by_folder.values()):
         return True
-    stems = [_stem(file) for file in files if f"{_SUFFIX}." in file.name.lower()]
+    stems = [_stem(name) for name in files.names if f"{_SUFFIX}." in name.lower()]
     pictured = {stem.removesuffix(_SUFFIX) for stem in stems if stem.endswith(_SUFFIX)}
-    return bool(pictured) and any(_stem(file) in pictured for file in files)
+    return bool(pictured) and any(_stem(name) in pictured for name in files.names)
 
 
 def open_masks(files: Sequence[File], options: Options, stack: Stack, rendering: Rendering | None) -> MaskSource:
@@ -282,5 +282,5 @@ def _check_pairs(images: dict[_Key, File], masks: dict[_Key, File]) -> None:
             )
 
 
-def _stem(file: File) -> str:
-    return str(PurePosixPath(file.name).with_suffix("")).lower()
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix("")).lower()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipelines.data import image_folders
 from pipelines.data.columns import TARGETS
 from pipelines.data.contents import Advance, Split
-from pipelines.data.folder import File
+from pipelines.data.files import File
 from pipelines.data.kinds import Task
 from pipelines.data.options import Options
 from pipelines.data.spec import ImageInput, Rendering

@@ -15,7 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pipelines.data.arrays import ArraySource, Pair, Stored
-from pipelines.data.folder import File
+from pipelines.data.files import File
 from pipelines.data.inputs import Room, Rows
 from pipelines.data.npz import npy_header, paired, read_npy, refusing_damage, source_of
 from pipelines.data.options import Options

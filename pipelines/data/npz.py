@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.arrays import ArraySource, Pair, Stored
-from pipelines.data.folder import File, unreadable
+from pipelines.data.files import File, unreadable
 from pipelines.data.inputs import Room, Rows, chunks
 from pipelines.data.kinds import Task
 from pipelines.data.masks import MaskArrays

@@ -19,13 +19,15 @@ from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 
-from pipelines.data.folder import File, Folder, unreadable
+from pipelines.data.files import File, joined, unreadable
+from pipelines.data.folder import Folder
 from pipelines.data.splits import split_named
 from registry.copying import arriving
 from registry.errors import BadData, EnvironmentProblem
 
 SHARD_SIZE = 128 << 20
 _NAME = re.compile(r"(?P<group>[a-z]+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.(?P<kind>tar|idx)")
+_KINDS = (".tar", ".idx")
 _INDEX = "v1.2"
 _BLOCK, _RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
 _PART = 1 << 20
@@ -74,7 +76,7 @@ def pack(
 
 def is_shard(name: str) -> bool:
     """Whether a file is a shard or an index, by its name (relative, with `/`)."""
-    return _NAME.fullmatch(name) is not None
+    return name.endswith(_KINDS) and _NAME.fullmatch(name) is not None
 
 
 def opened(folder: Folder) -> Folder:
@@ -83,15 +85,15 @@ def opened(folder: Folder) -> Folder:
     Raises:
         BadData: see `members`; or a file lies both inside and beside the shards.
     """
-    shards = [file for file in folder.files if is_shard(file.name)]
+    shards = [folder.files[at] for at, name in enumerate(folder.files.names) if is_shard(name)]
     if not shards:
         return folder
     apart = {file.name for file in shards}
-    files = sorted([*(f for f in folder.files if f.name not in apart), *members(shards)], key=lambda file: file.name)
+    files = joined([file for file in folder.files if file.name not in apart], members(shards))
     for one, next_ in pairwise(files):
         if one.name == next_.name:
             raise BadData(f"{one.name} is there twice: at {one.path} and at {next_.path}", hint="remove one of them")
-    return replace(folder, files=tuple(files), shards=tuple(shards))
+    return replace(folder, files=files, shards=tuple(shards))
 
 
 def members(files: Sequence[File]) -> Iterator[File]:

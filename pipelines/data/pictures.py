@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.decoding import decoded, with_channels_of
-from pipelines.data.folder import File
+from pipelines.data.files import File
 from pipelines.data.inputs import OnDisk
 from pipelines.data.spec import Rendering
 

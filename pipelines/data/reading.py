@@ -8,8 +8,8 @@ description recorded, and refuses a folder that is not what its description says
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -17,15 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data import targets
+from pipelines.data.album import Album
 from pipelines.data.contents import Digests, Source, Split, duplicates, overlap
-from pipelines.data.folder import File, look
+from pipelines.data.files import File, Files, joined
+from pipelines.data.folder import look
 from pipelines.data.formats import NOT_SMALL, open_source
 from pipelines.data.inputs import IN_MEMORY, Room
 from pipelines.data.kinds import TASKS, Format
-from pipelines.data.memory import Memory, Picture
+from pipelines.data.memory import Memory
 from pipelines.data.options import Options
 from pipelines.data.packs import opened, pack
 from pipelines.data.spec import DESCRIPTION, IGNORED, DatasetSpec, ImageInput, SplitSpec
+from pipelines.data.walking import Found, walk
 from registry.errors import BadData, BadReference, UsageError
 from registry.references import check_collection
 
@@ -44,16 +47,16 @@ class Inspection:
         kept: the files that go into the artifact, sorted by name; the description itself is not among them.
         data: the data files, also where shards that hold them go into the artifact.
         ignored: names of files that are neither data nor documents.
-        pictures: what the images are known by, by the names of their files.
+        pictures: what the images are known by.
         rendered: how they were read for that, see `pipelines.data.spec.Rendering.key`.
     """
 
     spec: DatasetSpec
-    kept: tuple[File, ...]
-    data: tuple[File, ...]
+    kept: Files
+    data: Files
     ignored: tuple[str, ...]
-    pictures: Mapping[str, Picture] = field(default_factory=dict)
-    rendered: str = ""
+    pictures: Album
+    rendered: str
 
     @property
     def packing_pays(self) -> bool:
@@ -63,7 +66,7 @@ class Inspection:
     @property
     def files(self) -> tuple[tuple[str, Path], ...]:
         """(name in the artifact, where it is) of what is kept."""
-        return tuple((file.name, Path(file.path)) for file in self.kept)
+        return tuple((name, Path(path)) for name, path in zip(self.kept.names, self.kept.paths, strict=True))
 
 
 class Dataset:
@@ -85,7 +88,7 @@ class Dataset:
                 f"{self.spec.name} has no split '{name}', only {', '.join(self.spec.splits)}",
                 hint=f"--split {[*self.spec.splits][-1]}",
             )
-        split = self._source.read(name, _Progress(self._source.files, on_progress))
+        split = self._source.read(name, _Progress(Files.of(self._source.files), on_progress))
         wanted, shape = self.spec.splits[name].items, self.spec.input.shape
         if len(split) != wanted or split.inputs.shape[1:] != shape:
             found = f"{len(split)} items of the shape {split.inputs.shape[1:]}"
@@ -98,11 +101,12 @@ def inspect(
     options: Options | None = None,
     *,
     on_progress: OnProgress | None = None,
-    on_files: Callable[[Sequence[File]], None] | None = None,
+    on_files: Callable[[Files], None] | None = None,
     memory: Memory | None = None,
     room: Room | None = None,
     pack_into: Path | None = None,
     linked: bool = False,
+    walked: Callable[[str], Found] = walk,
 ) -> Inspection:
     """Find out what is at a path: format, splits, classes, counts, shapes, duplicates and leaks.
 
@@ -112,28 +116,30 @@ def inspect(
         on_files: told which files would be pushed, before any of them is read.
         memory: images that it knows are not decoded again.
         room: how much is held at once, and where more than that is unpacked.
-        linked: links may lead out of the folder.
         pack_into: an empty folder; the data files are packed into shards there, and these go into the artifact.
+        linked: links may lead out of the folder.
+        walked: what finds the files below a folder.
     Raises:
         BadData: the data cannot be used as they are; the message names the file and what is wrong in it.
         MissingDependency: image files, and Pillow is not installed.
     """
-    folder = opened(look(path, linked=linked))
+    folder = opened(look(path, linked=linked, walked=walked))
     given = (options or Options()).over(folder.said)
     name = dataset_name(given.name if given.name is not None else folder.name)
     wanted = given.rendering
-    pictures = memory.recognise(folder.files, rendered=wanted.key) if memory is not None else {}
+    pictures = memory.pictures(folder.files, rendered=wanted.key) if memory is not None else Album(folder.files.names)
     format_, source = open_source(folder, given, room or Room(), rendering=wanted, pictures=pictures)
     if given.task is not None and given.task not in TASKS[format_]:
         known = " or ".join(TASKS[format_])
         raise BadData(f"{path} is data for {known}, not for {given.task}", hint=f"task: {TASKS[format_][0]}")
-    stored = [*folder.shards, *(file for file in source.files if file.offset is None)]
+    data = Files.of(source.files)
+    stored: Sequence[File] = data.whole
     if pack_into is not None and not folder.shards:
-        stored = _packed(source.files, pack_into, format_, on_progress)
-    kept = sorted([*stored, *folder.documents], key=lambda file: file.name)
+        stored = _packed(data, pack_into, format_, on_progress)
+    kept = joined(stored, folder.shards, folder.documents)
     if on_files is not None:
         on_files(kept)
-    advance = _Progress([file for file in source.files if file.name not in pictures], on_progress)
+    advance = _Progress(data.at(pictures.which[pictures.rows(data.names)] < 0), on_progress)
     splits: dict[str, SplitSpec] = {}
     contents: dict[str, tuple[NDArray[np.str_], Digests]] = {}
     for split in (source.read(part, advance) for part in source.splits):
@@ -158,15 +164,15 @@ def inspect(
         division=source.division,
         splits=splits,
         overlaps=tuple(found for a, b in combinations(splits, 2) if (found := overlap(a, b, contents))),
-        files=len(source.files),
-        bytes=sum(file.size for file in source.files),
+        files=len(data),
+        bytes=int(data.sizes.sum()),
     )
-    used = {file.name for file in (*kept, *source.files)}
+    used = {*data.names} if len(data) < len(folder.files) else {*folder.files.names}
     return Inspection(
         spec=spec,
-        kept=tuple(kept),
-        data=source.files,
-        ignored=tuple(file.name for file in folder.files if file.name not in used),
+        kept=kept,
+        data=data,
+        ignored=tuple(name for name in folder.files.names if name not in used),
         pictures=pictures,
         rendered=wanted.key,
     )
@@ -229,7 +235,7 @@ def dataset_name(text: str) -> str:
         raise BadData(f"the dataset cannot be called so: {exc.message}", hint=exc.hint) from exc
 
 
-def _packed(files: Sequence[File], folder: Path, format_: Format, on_progress: OnProgress | None) -> list[File]:
+def _packed(files: Files, folder: Path, format_: Format, on_progress: OnProgress | None) -> list[File]:
     if format_ in NOT_SMALL:
         few = f"{len(files)} file{'s' * (len(files) != 1)}"
         raise UsageError(f"--pack is for many small files, these are {few} of the format {format_}", hint="leave --pack out")
@@ -290,8 +296,8 @@ def _described_masks(split: Split, digests: Digests, source: Source) -> SplitSpe
 class _Progress:
     """Adds up what a source says it has read."""
 
-    def __init__(self, files: Sequence[File], on_progress: OnProgress | None) -> None:
-        self._total = sum([file.size for file in files])
+    def __init__(self, files: Files, on_progress: OnProgress | None) -> None:
+        self._total = int(files.sizes.sum())
         self._done = self._told = 0
         self._tell = on_progress
 

@@ -8,8 +8,8 @@ our own doing.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -65,27 +65,45 @@ def divide(digests: Sequence[bytes], targets: NDArray[Any], *, test_fraction: fl
     Returns:
         Positions for `train` and `test`, ascending.
     """
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for position, digest in enumerate(digests):
-        groups[digest].append(position)
-    in_test = _drawn(groups, targets, test_fraction, seed)
+    places: dict[bytes, int] = {}
+    groups = np.array([places.setdefault(digest, len(places)) for digest in digests], dtype=np.int64)
+    in_test = _drawn([*places], groups, targets, test_fraction, seed)
     if in_test.sum() < test_fraction * len(targets) / 2:
-        alone = {digest + str(k).encode(): [position] for digest, group in groups.items() for k, position in enumerate(group)}
-        in_test = _drawn(alone, targets, test_fraction, seed)
+        before: Counter[bytes] = Counter()
+        alone = []
+        for digest in digests:
+            alone.append(digest + str(before[digest]).encode())
+            before[digest] += 1
+        in_test = _drawn(alone, np.arange(len(alone)), targets, test_fraction, seed)
     return {TRAIN: np.flatnonzero(~in_test), TEST: np.flatnonzero(in_test)}
 
 
-def _drawn(groups: Mapping[bytes, list[int]], targets: NDArray[Any], test_fraction: float, seed: int) -> NDArray[np.bool_]:
-    by_class: dict[Any, list[bytes]] = defaultdict(list)
-    for key, positions in groups.items():
-        by_class[targets[positions[0]]].append(key)
-    in_test = np.zeros(len(targets), dtype=bool)
-    salt = str(seed).encode()
-    for keys in by_class.values():
-        keys.sort(key=lambda key: blake2b(key, key=salt, digest_size=16).digest())
-        wanted = round(test_fraction * sum(len(groups[key]) for key in keys))
-        for key in keys[:-1]:
-            if len(groups[key]) <= wanted:
-                in_test[groups[key]] = True
-                wanted -= len(groups[key])
-    return in_test
+def _drawn(
+    keys: Sequence[bytes], groups: NDArray[np.int64], targets: NDArray[Any], test_fraction: float, seed: int
+) -> NDArray[np.bool_]:
+    """Whether each item goes to the test split, shape (n,).
+
+    Args:
+        keys: what each group is drawn by.
+        groups: which group each item belongs to; a group is of the class of its first item.
+    """
+    keyed = blake2b(key=str(seed).encode(), digest_size=16)
+
+    def draw(key: bytes) -> bytes:
+        hasher = keyed.copy()
+        hasher.update(key)
+        return hasher.digest()
+
+    drawn = np.frombuffer(b"".join(map(draw, keys)), ">u8").reshape(-1, 2).astype(np.uint64)
+    _, first = np.unique(groups, return_index=True)
+    classes, sizes = targets[first], np.bincount(groups, minlength=len(keys))
+    is_test = np.zeros(len(keys), dtype=bool)
+    for class_ in np.unique(classes):
+        members = np.flatnonzero(classes == class_)
+        members = members[np.lexsort((drawn[members, 1], drawn[members, 0]))]
+        wanted = round(test_fraction * int(sizes[members].sum()))
+        for member, size in zip(members[:-1].tolist(), sizes[members[:-1]].tolist(), strict=True):
+            if size <= wanted:
+                is_test[member] = True
+                wanted -= size
+    return is_test[groups]

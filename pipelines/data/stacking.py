@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.data.album import Album
 from pipelines.data.contents import DIGEST_SIZE, Advance, Digests, image_digest, image_digests
 from pipelines.data.decoding import decode, decoded, each, size_of, with_channels_of
-from pipelines.data.folder import File, unreadable
+from pipelines.data.files import File, Files, unreadable
 from pipelines.data.framing import usual
 from pipelines.data.glancing import glance
 from pipelines.data.inputs import Inputs, Room
-from pipelines.data.memory import Picture
 from pipelines.data.pictures import Pictures
 from pipelines.data.spec import ImageInput, Rendering
 from registry.errors import BadData
@@ -43,8 +43,7 @@ class Stack:
     Args:
         files: all that will be read, of every split.
         rendering: how each becomes an array; where they are only looked at, with channels of its own.
-        known: where they are only looked at: what the pictures are known by, by the names of their files; looking adds the
-            others. None to read the pixels.
+        known: where they are only looked at: what is known of the pictures; looking adds the others. None to read the pixels.
         where: the folder they lie in, as a person wrote it.
     """
 
@@ -53,7 +52,7 @@ class Stack:
         files: Sequence[File],
         *,
         rendering: Rendering | None,
-        known: dict[str, Picture] | None = None,
+        known: Album | None = None,
         room: Room | None = None,
         where: Path | None = None,
     ) -> None:
@@ -91,26 +90,26 @@ class Stack:
         Raises:
             BadData: one cannot be decoded, or has another shape.
         """
-        return self._read(files, advance) if self._known is None else self._glance(files, self._known, advance)
+        return self._read(files, advance) if self._known is None else self._glance(Files.of(files), self._known, advance)
 
-    def _glance(
-        self, files: Sequence[File], known: dict[str, Picture], advance: Advance
-    ) -> tuple[Pixels, Callable[[], Digests]]:
-        for file, picture in glance([file for file in files if file.name not in known], self._how):
-            known[file.name] = picture
-            self._compare(file, picture.shape)
+    def _glance(self, files: Files, known: Album, advance: Advance) -> tuple[Pixels, Callable[[], Digests]]:
+        rows = known.rows(files.names)
+        new = files.at(known.which[rows] < 0)
+        row_of = dict(zip(new.names, rows[known.which[rows] < 0].tolist(), strict=True))
+        for file, picture in glance(new, self._how):
+            known.put(row_of[file.name], picture)
+            self._compare(file.name, picture.shape)
             advance(file.size)
-        kinds = {known[file.name][1:]: file for file in files}  # few, where pictures are many
-        for (kind, turned), file in kinds.items():
-            self._compare(file, kind)
-            self._channels.add(kind[2])
+        for look, example in zip(*np.unique(known.which[rows], return_index=True), strict=True):
+            shape, turned = known.looks[look]
+            self._compare(files.names[example], shape)
+            self._channels.add(shape[2])
             self._turned |= turned
-        shape = (len(files), *self.input.shape)
-        return np.broadcast_to(np.uint8(0), shape), lambda: Digests.of(bytes.fromhex(known[f.name].digest) for f in files)
+        return np.broadcast_to(np.uint8(0), (len(files), *self.input.shape)), lambda: Digests(known.digests[rows])
 
-    def _compare(self, file: File, shape: Shape) -> None:
+    def _compare(self, name: str, shape: Shape) -> None:
         """While looking: sizes may differ only where one was said."""
-        self._first = self._first or (file.name, shape)
+        self._first = self._first or (name, shape)
         if shape[:2] != self._first[1][:2]:
             raise _of_many_sizes(self._files, self._where)
 

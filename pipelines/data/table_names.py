@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from pipelines.data.folder import File
+from pipelines.data.files import File
 
 _CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 

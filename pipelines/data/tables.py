@@ -33,7 +33,7 @@ from pipelines.data.columns import (
     task_of,
 )
 from pipelines.data.contents import DIGEST_SIZE, Advance, Digests, Split, strata
-from pipelines.data.folder import File, first_line, unreadable
+from pipelines.data.files import File, first_line, unreadable
 from pipelines.data.kinds import Task
 from pipelines.data.options import Options
 from pipelines.data.spec import Column, Division, TableInput

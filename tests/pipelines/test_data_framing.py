@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from pipelines.data.decoding import as_rgb, decode, decode_mask, pixels_of, size_of, upright
-from pipelines.data.folder import File
+from pipelines.data.files import File
 from pipelines.data.framing import Frame, Size, frame, laid, nearest, usual
 from pipelines.data.kinds import Fit
 from pipelines.data.spec import IGNORED, Rendering

@@ -12,7 +12,7 @@ import pytest
 from data_files import idx_bytes, images, publish, write_idx
 from numpy.typing import NDArray
 
-from pipelines.data.folder import File
+from pipelines.data.files import File
 from pipelines.data.idx import read_idx
 from pipelines.data.options import Options
 from pipelines.data.reading import inspect, load

@@ -13,7 +13,8 @@ from data_files import images, write_idx, write_images, write_text
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data.folder import File, look
+from pipelines.data.files import File
+from pipelines.data.folder import look
 from pipelines.data.packs import members, opened, pack, unpacked
 from pipelines.data.reading import inspect, load
 from registry.errors import BadData, RegError, UsageError

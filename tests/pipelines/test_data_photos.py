@@ -17,6 +17,7 @@ from pipelines.data import decoding, pictures, stacking, summary
 from pipelines.data import memory as remembering
 from pipelines.data.comparison import diff
 from pipelines.data.decoding import pixels_of
+from pipelines.data.files import Files
 from pipelines.data.inputs import OnDisk, Room
 from pipelines.data.memory import recall
 from pipelines.data.options import Options, read_options
@@ -197,7 +198,8 @@ def test_what_is_remembered_under_one_size_is_not_believed_under_another(
 ) -> None:
     monkeypatch.setattr(remembering, "_TICK_NS", -60_000_000_000)
     first = inspect(photos, SIZE)
-    recall(tmp_path, photos).keep({}, first.kept, first.pictures, pushed={}, rendered=first.rendered)
+    none, nothing = Files.of(()), np.empty((0, 16), np.uint8)
+    recall(tmp_path, photos).keep(none, nothing, first.data, first.pictures, rendered=first.rendered)
     with monkeypatch.context() as patch:
         patch.setattr(decoding, "_opened", None)
         assert inspect(photos, SIZE, memory=recall(tmp_path, photos)).spec == first.spec
