@@ -27,10 +27,9 @@ from pipelines.data.spec import DESCRIPTION, DatasetSpec
 from pipelines.job import open_job
 from pipelines.looking import Look
 from registry.backend import Backend
-from registry.backend_drafts import Hashed, Since
 from registry.backend_references import uri_of
-from registry.collector import no_collection
 from registry.errors import BadData
+from registry.hashed_files import HashedFiles, Since
 from registry.records import Version
 
 # The key of a version's metadata that holds what was said about files which nobody has looked at yet.
@@ -64,7 +63,7 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = (), refer: bo
         open_job(backend, job_type="dataset", name=f"push {spec.name}", config=config) as job,
         tempfile.TemporaryDirectory() as folder,
     ):
-        contents = _contents(files, look, embedded=backend.settings.embedded)
+        hashed = _hashed(files, look, embedded=backend.settings.embedded)
         described = spec.to_json().encode()
         description = Path(folder) / DESCRIPTION
         description.write_bytes(described)
@@ -72,8 +71,8 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = (), refer: bo
             spec.name,
             type="dataset",
             files=[(DESCRIPTION, description)],
-            hashed=contents.hashed,
-            since=None if refer else contents.since(look.memory),
+            hashed=hashed,
+            since=None if refer else _since(look.memory, files, hashed),
             references=[(uri_of(file.path), file.name) for file in staying],
             aliases=aliases,
             metadata={
@@ -85,7 +84,7 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = (), refer: bo
                 "overlapping_items": sum(overlap.items for overlap in spec.overlaps),
             },
             # If the version comes to nothing, its digest will show that to the next push.
-            meanwhile=lambda digest: _remember(look, contents, described, "" if refer else digest),
+            meanwhile=lambda digest: _remember(look, files, hashed, described, "" if refer else digest),
         )
         maker = backend.made_by(version)
     return Pushed(version=version, is_new=maker is None or maker.id == job.id, run_url=job.url)
@@ -130,38 +129,21 @@ def is_described(version: Version) -> bool:
     return SAID not in version.metadata
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Contents:
-    """The files that a version is to hold: the md5 of each, uint8 (n, 16), and whether its bytes are in the home, (n,)."""
-
-    files: Files
-    md5s: NDArray[np.uint8]
-    stored: NDArray[np.bool_]
-
-    def hashed(self) -> dict[str, Hashed]:
-        with no_collection():
-            text = self.md5s.tobytes().hex()
-            md5s = [text[start : start + 32] for start in range(0, len(text), 32)]
-            rows = map(Hashed, self.files.paths, md5s, self.files.sizes.tolist(), self.stored.tolist())
-            return dict(zip(self.files.names, rows, strict=True))
-
-    def since(self, memory: Memory) -> Since | None:
-        """How they differ from what was pushed last from the same folder."""
-        if not memory.version:
-            return None
-        changed = ~memory.pushed(self.files, self.md5s)
-        some = _Contents(files=self.files.at(changed), md5s=self.md5s[changed], stored=self.stored[changed])
-        return Since(
-            digest=memory.version, count=memory.count, changed=some.hashed(), is_less=not memory.lacks_none(self.files)
-        )
+def _since(memory: Memory, files: Files, hashed: HashedFiles) -> Since | None:
+    """How files differ from those that were pushed last from the same folder."""
+    if not memory.version:
+        return None
+    changed = np.flatnonzero(~memory.pushed(files, _rows(hashed.md5s)))
+    is_less = not memory.lacks_none(files)
+    return Since(digest=memory.version, count=memory.count, changed=hashed.at(changed.tolist()), is_less=is_less)
 
 
-def _remember(look: Look, contents: _Contents, described: bytes, version: str) -> None:
-    data, files = look.found.data, set(contents.files.names)
+def _remember(look: Look, files: Files, hashed: HashedFiles, described: bytes, version: str) -> None:
+    data, here = look.found.data, set(files.names)
     look.memory.keep(
-        contents.files,
-        contents.md5s,
-        data.at(np.array([name not in files for name in data.names], dtype=bool)),
+        files,
+        _rows(hashed.md5s),
+        data.at(np.array([name not in here for name in data.names], dtype=bool)),
         look.found.pictures,
         rendered=look.found.rendered,
         version=version,
@@ -169,8 +151,8 @@ def _remember(look: Look, contents: _Contents, described: bytes, version: str) -
     )
 
 
-def _contents(files: Files, look: Look, *, embedded: bool) -> _Contents:
-    """What these files are: copied and hashed already, remembered, or hashed now.
+def _hashed(files: Files, look: Look, *, embedded: bool) -> HashedFiles:
+    """The digests of files: copied and hashed already, remembered, or hashed now.
 
     Raises:
         BadData: one changed since it was looked at, or cannot be read.
@@ -181,11 +163,17 @@ def _contents(files: Files, look: Look, *, embedded: bool) -> _Contents:
     # Of those that are known nothing was read but their status, which is that of the remembered bytes.
     for place, file in zip(np.flatnonzero(~known).tolist(), files.at(~known), strict=True):
         stored[place] = embedded and file.name in taken
-        md5s[place] = np.frombuffer(bytes.fromhex(taken.get(file.name) or _md5(file)), np.uint8)
+        md5s[place] = _rows(bytes.fromhex(taken.get(file.name) or _md5(file)))
         there = os.stat(file.path)
         if (there.st_size, there.st_mtime_ns) != (file.size, file.stamp[0]):
             raise BadData(f"{file.name} changed while it was being pushed", hint="push again when nothing writes to it")
-    return _Contents(files=files, md5s=md5s, stored=stored)
+    return HashedFiles(
+        names=files.names, paths=files.paths, md5s=md5s.tobytes(), sizes=files.sizes.tolist(), stored=stored.tolist()
+    )
+
+
+def _rows(md5s: bytes) -> NDArray[np.uint8]:
+    return np.frombuffer(md5s, np.uint8).reshape(-1, 16)
 
 
 def _md5(file: File) -> str:

@@ -17,8 +17,8 @@ from wandb.plot.custom_chart import CustomChart
 
 from pipelines.histograms import Histogram
 from registry.backend import Backend
-from registry.backend_drafts import Hashed, Since
 from registry.backend_run import Run
+from registry.hashed_files import NO_FILES, HashedFiles, Since
 from registry.records import Version
 
 # Opens a progress bar with a title for the time of a block; what it yields is called with (done, total).
@@ -86,7 +86,7 @@ class Job:
         aliases: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         description: str | None = None,
-        hashed: Callable[[], Mapping[str, Hashed]] = dict,
+        hashed: HashedFiles = NO_FILES,
         since: Since | None = None,
         references: Iterable[tuple[str, str | None]] = (),
         meanwhile: Callable[[str], object] = lambda digest: None,

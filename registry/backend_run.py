@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from registry.backend_drafts import Draft, Hashed, Since
+from registry.backend_drafts import Draft
 from registry.backend_errors import translated
 from registry.backend_facts import version_of
 from registry.collector import no_collection
 from registry.errors import Conflict
+from registry.hashed_files import NO_FILES, HashedFiles, Since
 from registry.records import RunFact, Target, Version
 from registry.references import REGISTRY_PREFIX, Reference
 
@@ -95,7 +96,7 @@ class Run:
         aliases: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
         description: str | None = None,
-        hashed: Callable[[], Mapping[str, Hashed]] = dict,
+        hashed: HashedFiles = NO_FILES,
         since: Since | None = None,
         references: Iterable[tuple[str, str | None]] = (),
         meanwhile: Callable[[str], object] = lambda digest: None,
@@ -107,7 +108,7 @@ class Run:
             type: dataset, model, evaluation or verdict.
             files: (name inside the artifact, where it lies now); not changed until this returns.
             aliases: besides `latest`.
-            hashed: gives further files, by their names inside the artifact, that need not be read again to know their digests.
+            hashed: further files, which need not be read again to know their digests.
             since: how these differ from an earlier version with the same other files. If it is the latest one still, only what
                 differs from it is sent.
             references: (URI, name inside the artifact or None) of what is not stored, only known by its checksum.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from pipelines.data import packs, summary
 from pipelines.data.reading import Inspection
 from pipelines.data.spec import DatasetSpec
@@ -17,8 +19,9 @@ def tell(output: Output, found: Inspection) -> None:
         output.notice(f"{name:<8} {text}")
     for row in summary.rows(found.spec):
         output.notice(f"  {row.split}: {row.items:,} items, {row.balance}")
-    if shards := [file for file in found.kept if packs.is_shard(file.name) and file.name.endswith(".tar")]:
-        size = size_text(sum(file.size for file in shards))
+    is_shard = np.array([packs.is_shard(name) and name.endswith(".tar") for name in found.kept.names], dtype=bool)
+    if len(shards := found.kept.at(is_shard)):
+        size = size_text(int(shards.sizes.sum()))
         output.notice(f"packed   {len(found.data):,} files in {len(shards)} shard{'s' * (len(shards) != 1)}, {size}")
     elif found.packing_pays:
         output.notice(f"{len(found.data):,} small files: --pack stores them as a few shards, which is faster to move")

@@ -48,7 +48,7 @@ def walk(root: str) -> Found:
 def _walk(place: str, inside: str, names: list[str], stamps: array[int], links: list[str]) -> None:
     with os.scandir(place) as found:
         entries = [entry for entry in found if entry.name[0] != "." and entry.name.lower() not in _JUNK]
-    has_folders = any([entry.is_dir(follow_symlinks=False) for entry in entries])
+    has_folders = any(entry.is_dir(follow_symlinks=False) for entry in entries)
     entries.sort(key=_order if has_folders else attrgetter("name"))
     for entry in entries:
         if entry.is_file(follow_symlinks=False):

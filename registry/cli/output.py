@@ -7,10 +7,11 @@ and already falls silent or plain when the stream is not a terminal.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -35,17 +36,16 @@ class Output:
             sys.stdout.write(json.dumps({"schema_version": 1, **data}, default=str, allow_nan=True) + "\n")
             sys.stdout.flush()
             return
-        console = _console(sys.stdout)
         for piece in shown:
-            console.print(piece)
+            _show(sys.stdout, piece)
 
     def notice(self, text: str) -> None:
         """One line to a person about what is going on."""
-        _console(sys.stderr).print(text, style="dim", highlight=False, markup=False)
+        _show(sys.stderr, text, style="dim")
 
     def warn(self, text: str) -> None:
         """One line to a person about something that needs a look."""
-        _console(sys.stderr).print(f"Warning: {text}", style="yellow", highlight=False, markup=False)
+        _show(sys.stderr, f"Warning: {text}", style="yellow")
 
     def text(self, text: str) -> None:
         """A document of another format on stdout, exactly as it is."""
@@ -58,9 +58,11 @@ class Output:
     @contextmanager
     def progress(self, what: str) -> Iterator[OnProgress]:
         """A progress bar on stderr for the time of the block; call the yielded function with (done, total)."""
+        if not _is_watched(sys.stderr):
+            yield lambda done, total: None
+            return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        console = _console(sys.stderr)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -68,7 +70,7 @@ class Output:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        with Progress(*columns, console=_console(sys.stderr), transient=True) as progress:
             task = progress.add_task(what, total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
 
@@ -124,8 +126,22 @@ def _harmless(text: str) -> str:
     return "".join(sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode() for sign in text)
 
 
-def _console(stream: Any) -> Console:
+def _show(stream: TextIO, piece: RenderableType, *, style: str | None = None) -> None:
+    """A text for a script or a log is written as it is: for these few lines, loading rich takes longer than a request."""
+    if isinstance(piece, str) and not _is_watched(stream):
+        stream.write(f"{piece}\n")
+        stream.flush()
+    else:
+        _console(stream).print(piece, style=style)
+
+
+def _is_watched(stream: TextIO) -> bool:
+    """Whether a person looks, or a program that wants to see what a person would."""
+    return stream.isatty() or bool(os.environ.get("FORCE_COLOR"))
+
+
+def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
     # Piped output has no width of its own; 80 columns would break tables that scripts and CI logs show in full.
-    return Console(file=stream, width=None if stream.isatty() else 200, highlight=False)
+    return Console(file=stream, width=None if stream.isatty() else 200, highlight=False, markup=False, emoji=False)

@@ -13,9 +13,9 @@ import signal
 import sys
 from pathlib import Path
 
+from registry.collector import loading
 from registry.errors import RegError
 from registry.server import limits
-from registry.server.serving import serve
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
 
     try:
+        with loading():
+            from registry.server.serving import serve
         serve(
             given.home,
             given.host,

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_decode = json.JSONDecoder().raw_decode
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 # JSON has line breaks only between its values: inside of texts they are escaped.
 _BEGIN, _BETWEEN, _END = '"contents": {\n', ",\n", "\n}}\n"
@@ -52,6 +53,6 @@ def written(head: Mapping[str, Any], entries: Sequence[str]) -> bytes:
     return "".join((_encode(others)[:-1], ", ", _BEGIN, _BETWEEN.join(entries), _END)).encode()
 
 
-def is_of(line: str, path: str) -> bool:
-    """Whether a line is the entry of this path."""
-    return line.startswith(f"{_encode(path)}: ")
+def path_of(line: str) -> str:
+    """The path whose entry a line is."""
+    return str(_decode(line)[0])

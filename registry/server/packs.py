@@ -81,7 +81,7 @@ class Packs:
         with self._reading() as connection:
             if connection is None:
                 return wanted
-            return {md5 for (md5,) in connection.execute(query, (json.dumps(sorted(wanted)),))}
+            return {md5 for (md5,) in connection.execute(query, (json.dumps(list(wanted)),))}
 
     def listing(self, prefix: str) -> list[tuple[str, int, float]]:
         """(md5, size, when it was written) of the packed blobs whose md5 begins with `prefix`."""

@@ -69,7 +69,7 @@ def test_a_process_that_is_killed_is_no_result(digits: Path, monkeypatch: pytest
 
 def test_what_is_pushed_has_the_digests_of_its_bytes(tmp_path: Path, digits: Path) -> None:
     with looking(elsewhere(tmp_path), digits, Options()) as found:
-        hashed = dataset._contents(found.found.kept, found, embedded=False).hashed()
+        hashed = dataset._hashed(found.found.kept, found, embedded=False).rows()
     wanted = {name: hashlib.md5(path.read_bytes()).hexdigest() for name, path in found.found.files}
     assert {name: file.md5 for name, file in hashed.items()} == wanted
     assert not any(file.stored for file in hashed.values()), "nothing is taken for stored on a server elsewhere"
@@ -81,4 +81,4 @@ def test_a_file_that_changes_between_look_and_push_is_noticed(tmp_path: Path, di
         content = changed.read_bytes()
         changed.write_bytes(content[:-1] + b"\0")
         with pytest.raises(BadData, match=f"{found.found.kept[-1].name} changed while it was being pushed"):
-            dataset._contents(found.found.kept, found, embedded=False)
+            dataset._hashed(found.found.kept, found, embedded=False)

@@ -8,15 +8,14 @@ cannot be forgotten by `collecting`, which deletes what nothing here names. No e
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, func, null, select, union
+from sqlalchemy import Column, ColumnElement, Connection, null, select, union
 
 from registry.server.store import artifacts as versions
-from registry.server.store.layers import shown, shown_without
+from registry.server.store.layers import listed, shown, shown_without
 from registry.server.tables import (
     artifacts,
     contested,
@@ -65,7 +64,7 @@ def kept(connection: Connection, prefix: str, *, without: Collection[int] = ()) 
     Args:
         without: artifacts to look at as if they were deleted.
     """
-    gone = select(func.json_each(json.dumps(sorted(without))).table_valued("value").c.value)
+    gone = listed(without)
     questions = []
     for column in (*NEEDED, *ANNOUNCED):
         question = select(column).where(_begins(column, prefix))

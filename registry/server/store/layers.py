@@ -60,9 +60,13 @@ shown = (
 
 def shown_without(artifact_ids: Collection[int]) -> ColumnElement[bool]:
     """The condition on `entries` that a version which is none of these shows them."""
-    gone = select(func.json_each(json.dumps(sorted(artifact_ids))).table_valued("value").c.value)
-    here = (stacks.c.layer_id == entries.c.layer_id) & stacks.c.artifact_id.not_in(gone)
+    here = (stacks.c.layer_id == entries.c.layer_id) & stacks.c.artifact_id.not_in(listed(artifact_ids))
     return exists().where(here, ~_hidden(stacks, entries)).correlate(entries)
+
+
+def listed(values: Iterable[int] | Iterable[str]) -> Select[Any]:
+    """Values for a condition such as `in_`, which takes only so many of them by themselves."""
+    return select(func.json_each(json.dumps(sorted(values))).table_valued("value").c.value)
 
 
 def of_version(connection: Connection, artifact_id: int, *conditions: ColumnElement[bool]) -> Select[Any]:

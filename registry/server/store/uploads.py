@@ -251,8 +251,9 @@ def _base(connection: Connection, artifact_id: int, blobs: Blobs) -> Base | None
     base = base_of(connection, artifact_id)
     if base is None:
         return None
-    md5 = artifacts.row_of(connection, base).manifest_md5
+    row = artifacts.row_of(connection, base)
+    md5 = row.manifest_md5
     if md5 is None:
         raise Conflict("the version that this incremental upload builds on was deleted meanwhile")
     announced = {manifest.md5 for manifest in manifests.of_artifact(connection, base)}
-    return Base(artifact_id=base, manifest=blobs.read(md5), written_here=md5 not in announced)
+    return Base(artifact_id=base, size=row.size, manifest=blobs.read(md5), written_here=md5 not in announced)
