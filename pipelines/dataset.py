@@ -60,7 +60,7 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = (), refer: bo
         files, staying = files.at(~is_data), files.at(is_data)
     config = {"format": spec.format, "task": spec.task, "items": spec.items}
     with (
-        open_job(backend, job_type="dataset", name=f"push {spec.name}", config=config) as job,
+        open_job(backend, job_type="dataset", name=f"push {spec.name}", config=config, computes=False) as job,
         tempfile.TemporaryDirectory() as folder,
     ):
         hashed = _hashed(files, look, embedded=backend.settings.embedded)
@@ -86,8 +86,8 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = (), refer: bo
             # If the version comes to nothing, its digest will show that to the next push.
             meanwhile=lambda digest: _remember(look, files, hashed, described, "" if refer else digest),
         )
-        maker = backend.made_by(version)
-    return Pushed(version=version, is_new=maker is None or maker.id == job.id, run_url=job.url)
+        is_new = job.made(version)
+    return Pushed(version=version, is_new=is_new, run_url=job.url)
 
 
 def refer(backend: Backend, uri: str, options: Options, *, aliases: Sequence[str] = ()) -> Pushed:
@@ -100,11 +100,12 @@ def refer(backend: Backend, uri: str, options: Options, *, aliases: Sequence[str
     """
     assert options.name is not None
     said = {key: value for key, value in vars(options).items() if value is not None}
-    with open_job(backend, job_type="dataset", name=f"push {options.name}", config={"reference": uri, **said}) as job:
+    config = {"reference": uri, **said}
+    with open_job(backend, job_type="dataset", name=f"push {options.name}", config=config, computes=False) as job:
         metadata = {"reference": uri, SAID: json.dumps(said)}
         version = job.make(options.name, type="dataset", files=(), references=[(uri, None)], aliases=aliases, metadata=metadata)
-        maker = backend.made_by(version)
-    return Pushed(version=version, is_new=maker is None or maker.id == job.id, run_url=job.url)
+        is_new = job.made(version)
+    return Pushed(version=version, is_new=is_new, run_url=job.url)
 
 
 def opened(backend: Backend, version: Version, folder: Path) -> Dataset:

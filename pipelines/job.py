@@ -105,6 +105,10 @@ class Job:
             meanwhile=meanwhile,
         )
 
+    def made(self, version: Version) -> bool:
+        """Whether an output is new; see `registry.backend.Run.made`."""
+        return self._run.made(version)
+
     def make_folder(
         self, name: str, folder: Path, *, type: str, aliases: Sequence[str] = (), metadata: Mapping[str, Any] | None = None
     ) -> Version:
@@ -184,12 +188,13 @@ def open_job(
     config: Mapping[str, Any] | None = None,
     writers: Literal["one", "several"] = "one",
     resume: str | None = None,
+    computes: bool = True,
 ) -> Iterator[Job]:
     """Open the run of a stage, or with `resume` go on with the run of this id; it is marked failed when the block raises.
 
-    `writers`: see `registry.backend.Backend.run`.
+    `writers`, `computes`: see `registry.backend.Backend.run`.
     """
-    with backend.run(job_type=job_type, name=name, config=config, writers=writers, resume=resume) as run:
+    with backend.run(job_type=job_type, name=name, config=config, writers=writers, resume=resume, computes=computes) as run:
         yield Job(backend=backend, run=run)
 
 

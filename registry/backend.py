@@ -365,6 +365,7 @@ class Backend:
         config: Mapping[str, Any] | None = None,
         writers: Literal["one", "several"] = "one",
         resume: str | None = None,
+        computes: bool = True,
     ) -> Iterator[Run]:
         """One W&B run for the time of the block: finished, or failed when the block raises.
 
@@ -372,6 +373,8 @@ class Backend:
             writers: `several` lets another process write to the same run meanwhile (the SDK's shared mode): what this one sends
                 is merged into the run instead of replacing what it holds, and the files about the machine are the other's.
             resume: the id of a run to go on with, which must be there; None begins a new one.
+            computes: whether what is installed and how the machine fares can matter to what the run makes; recording them takes
+                a fifth of a second.
         Raises:
             Unreachable: the server went away while the run was being written.
         """
@@ -390,7 +393,7 @@ class Backend:
                 id=resume,
                 resume="must" if resume is not None else None,
                 reinit="create_new",
-                settings=_settings(writers),
+                settings=_settings(writers, computes=computes),
             )
         exit_code = 1
         try:
@@ -465,14 +468,10 @@ class Backend:
         return f"reg ls {reference.path}" if reference.tag != "latest" else "reg ls"
 
 
-def _settings(writers: Literal["one", "several"]) -> Any:
-    if writers == "one":
-        return wandb.Settings(disable_job_creation=True)
-    return wandb.Settings(
-        disable_job_creation=True,
-        mode="shared",
-        x_label="reg",
-        x_primary=False,
-        x_stats_track_process_tree=True,
-        console="off",
-    )
+def _settings(writers: Literal["one", "several"], *, computes: bool) -> Any:
+    said: dict[str, Any] = {"disable_job_creation": True}
+    if not computes:
+        said |= {"x_save_requirements": False, "x_disable_stats": True}
+    if writers == "several":
+        said |= {"mode": "shared", "x_label": "reg", "x_primary": False, "x_stats_track_process_tree": True, "console": "off"}
+    return wandb.Settings(**said)

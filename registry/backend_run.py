@@ -37,6 +37,7 @@ class Run:
         self.exit_code = 0  # what the run ends with, unless an exception does it
         self.webhook = webhook
         self.undelivered: list[str] = []
+        self._logged: dict[str, Any] = {}  # the SDK's objects of versions
 
     @property
     def fact(self) -> RunFact:
@@ -142,9 +143,16 @@ class Run:
                 draft = draft.believing_nothing()
                 logged = self.sdk.log_artifact(draft.artifact(), aliases=list(aliases)).wait()
             version = version_of(logged)
+            self._logged[str(version)] = logged
         if draft.base is not None and version.digest.hex != expected:
             raise Conflict(f"'{version}' was put together on another version than it was meant for", hint="push once more")
         return version
+
+    def made(self, version: Version) -> bool:
+        """Whether a version that this run logged is new: exactly these files may have been one before."""
+        with translated(f"ask what made '{version}'"):
+            maker = self._logged[str(version)].logged_by()
+            return maker is None or maker.id == self.sdk.id
 
     def link(self, version: Version, target: Target) -> None:
         """Link the version into the target's collection and give it the alias, in one operation of the server."""

@@ -19,7 +19,7 @@ def tell(output: Output, found: Inspection) -> None:
         output.notice(f"{name:<8} {text}")
     for row in summary.rows(found.spec):
         output.notice(f"  {row.split}: {row.items:,} items, {row.balance}")
-    is_shard = np.array([packs.is_shard(name) and name.endswith(".tar") for name in found.kept.names], dtype=bool)
+    is_shard = np.array([name.endswith(".tar") and packs.is_shard(name) for name in found.kept.names], dtype=bool)
     if len(shards := found.kept.at(is_shard)):
         size = size_text(int(shards.sizes.sum()))
         output.notice(f"packed   {len(found.data):,} files in {len(shards)} shard{'s' * (len(shards) != 1)}, {size}")

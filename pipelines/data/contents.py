@@ -295,16 +295,20 @@ def numbered(*several: Digests) -> list[NDArray[np.int64]]:
 
 def _numbered(several: Sequence[Digests]) -> list[NDArray[np.int64]]:
     words = np.ascontiguousarray(np.concatenate([digests.array for digests in several])).view(np.uint64)
-    order = np.lexsort((words[:, 1], words[:, 0]))
-    rising = words[order]
+    order = np.argsort(words[:, 0])
+    steps = words[order[1:]] != words[order[:-1]]
+    if (steps[:, 1] & ~steps[:, 0]).any():  # half of two digests is the same by chance, which is never
+        order = np.lexsort((words[:, 1], words[:, 0]))
+        steps = words[order[1:]] != words[order[:-1]]
     numbers = np.empty(len(order), dtype=np.int64)
-    numbers[order] = np.cumsum(np.concatenate([[False], (rising[1:] != rising[:-1]).any(axis=1)])[: len(order)])
+    numbers[order] = np.cumsum(np.concatenate([[False], steps.any(axis=1)])[: len(order)])
     return np.split(numbers, np.cumsum([len(digests) for digests in several])[:-1])
 
 
 def duplicates(digests: Digests) -> int:
     """How many items repeat an earlier one of the same split."""
-    return len(digests) - len(np.unique(numbered(digests)[0]))
+    (numbers,) = numbered(digests)
+    return len(digests) - 1 - int(numbers.max(initial=-1))
 
 
 def overlap(a: str, b: str, contents: Mapping[str, tuple[NDArray[np.str_], Digests]]) -> Overlap | None:
@@ -315,8 +319,8 @@ def overlap(a: str, b: str, contents: Mapping[str, tuple[NDArray[np.str_], Diges
     """
     (first_ids, first), (second_ids, second) = contents[a], contents[b]
     ours, theirs = numbered(first, second)
-    known, places = np.unique(ours, return_index=True)
-    at = np.minimum(np.searchsorted(known, theirs), max(len(known) - 1, 0))
-    shared = np.flatnonzero(known[at] == theirs) if len(known) else np.empty(0, np.int64)
-    examples = ((str(first_ids[places[at[item]]]), str(second_ids[item])) for item in shared)
+    places = np.full(len(ours) + len(theirs), -1)
+    places[ours[::-1]] = np.arange(len(ours))[::-1]  # the first of those that are equal
+    shared = np.flatnonzero(places[theirs] >= 0)
+    examples = ((str(first_ids[places[theirs[item]]]), str(second_ids[item])) for item in shared)
     return Overlap(a=a, b=b, items=len(shared), examples=tuple(islice(examples, EXAMPLES))) if len(shared) else None

@@ -35,18 +35,14 @@ class _Images(NamedTuple):
 
 
 def claims(file: File) -> bool:
-    return _suffix(file.name).lower() in _SUFFIXES
+    return file.name[file.name.rfind(".") :].lower() in _SUFFIXES
 
 
 def are_images(files: Files) -> NDArray[np.bool_]:
     """`claims` of each, shape (n,)."""
-    suffixes = [*map(_suffix, files.names)]
+    suffixes = [name[name.rfind(".") :] for name in files.names]
     known = {suffix for suffix in set(suffixes) if suffix.lower() in _SUFFIXES}  # few, where files are many
     return np.array([suffix in known for suffix in suffixes], dtype=bool)
-
-
-def _suffix(name: str) -> str:
-    return name[name.rfind(".") :]
 
 
 class FolderSource:

@@ -27,7 +27,6 @@ from registry.errors import BadData, EnvironmentProblem
 
 SHARD_SIZE = 128 << 20
 _NAME = re.compile(r"(?P<group>[a-z]+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.(?P<kind>tar|idx)")
-_KINDS = (".tar", ".idx")
 _INDEX = "v1.2"
 _BLOCK, _RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
 _PART = 1 << 20
@@ -76,7 +75,7 @@ def pack(
 
 def is_shard(name: str) -> bool:
     """Whether a file is a shard or an index, by its name (relative, with `/`)."""
-    return name.endswith(_KINDS) and _NAME.fullmatch(name) is not None
+    return _NAME.fullmatch(name) is not None
 
 
 def opened(folder: Folder) -> Folder:
@@ -85,7 +84,7 @@ def opened(folder: Folder) -> Folder:
     Raises:
         BadData: see `members`; or a file lies both inside and beside the shards.
     """
-    shards = [folder.files[at] for at, name in enumerate(folder.files.names) if is_shard(name)]
+    shards = [folder.files[at] for at, name in enumerate(folder.files.names) if "/" not in name and is_shard(name)]
     if not shards:
         return folder
     apart = {file.name for file in shards}

@@ -9,7 +9,7 @@ import pytest
 from data_files import images
 from numpy.typing import NDArray
 
-from pipelines.data.contents import Deferred, image_digest, image_digests, numbered
+from pipelines.data.contents import Deferred, Digests, duplicates, image_digest, image_digests, numbered
 from pipelines.data.inputs import Inputs, Room, Rows
 from pipelines.data.reading import inspect
 from registry.errors import BadData
@@ -94,3 +94,11 @@ def test_a_file_that_became_shorter_is_noticed_in_its_pieces(tmp_path: Path) -> 
         stream.truncate(array.nbytes - 1)
     with pytest.raises(BadData, match=r"^array became shorter while it was read$"):
         numbered(found)
+
+
+def test_digests_that_agree_in_one_half_are_not_the_same() -> None:
+    halves = [bytes(8), b"\1" * 8, b"\2" * 8]
+    digests = Digests.of([halves[a] + halves[b] for a, b in [(0, 1), (0, 2), (0, 1), (1, 0), (2, 0), (0, 2), (0, 1)]])
+    (numbers,) = numbered(digests)
+    assert [np.flatnonzero(numbers == number).tolist() for number in dict.fromkeys(numbers)] == [[0, 2, 6], [1, 5], [3], [4]]
+    assert duplicates(digests) == 3
