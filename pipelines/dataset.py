@@ -56,7 +56,7 @@ def push(backend: Backend, look: Look, *, aliases: Sequence[str] = (), refer: bo
     spec = look.found.spec.model_copy(update={"referred": True}) if refer else look.found.spec
     files, staying = look.found.kept, Files.of(())
     if refer:
-        is_data = np.isin(files.names, look.found.data.names)
+        is_data = files.are_among(set(look.found.data.names))
         files, staying = files.at(~is_data), files.at(is_data)
     config = {"format": spec.format, "task": spec.task, "items": spec.items}
     with (
@@ -140,11 +140,11 @@ def _since(memory: Memory, files: Files, hashed: HashedFiles) -> Since | None:
 
 
 def _remember(look: Look, files: Files, hashed: HashedFiles, described: bytes, version: str) -> None:
-    data, here = look.found.data, set(files.names)
+    data = look.found.data
     look.memory.keep(
         files,
         _rows(hashed.md5s),
-        data.at(np.array([name not in here for name in data.names], dtype=bool)),
+        data.at(~data.are_among(set(files.names))),
         look.found.pictures,
         rendered=look.found.rendered,
         version=version,
@@ -159,17 +159,21 @@ def _hashed(files: Files, look: Look, *, embedded: bool) -> HashedFiles:
         BadData: one changed since it was looked at, or cannot be read.
     """
     taken = dict(zip(look.new.names, (md5 for md5, _ in look.intake.keep()), strict=False))
-    md5s, known = look.memory.md5s(files), look.memory.knows(files)
-    stored = np.full(len(files), embedded)
-    # Of those that are known nothing was read but their status, which is that of the remembered bytes.
-    for place, file in zip(np.flatnonzero(~known).tolist(), files.at(~known), strict=True):
-        stored[place] = embedded and file.name in taken
-        md5s[place] = _rows(bytes.fromhex(taken.get(file.name) or _md5(file)))
+    new = ~look.memory.knows(files)  # of the others nothing was read but their status, which is that of the remembered bytes
+    found = []
+    for file in files.at(new):
+        found.append(bytes.fromhex(taken.get(file.name) or _md5(file)))
         there = os.stat(file.path)
         if (there.st_size, there.st_mtime_ns) != (file.size, file.stamp[0]):
             raise BadData(f"{file.name} changed while it was being pushed", hint="push again when nothing writes to it")
+    md5s, stored = look.memory.md5s(files), files.are_among(taken) | ~new
+    md5s[new] = _rows(b"".join(found))
     return HashedFiles(
-        names=files.names, paths=files.paths, md5s=md5s.tobytes(), sizes=files.sizes.tolist(), stored=stored.tolist()
+        names=files.names,
+        paths=files.paths,
+        md5s=md5s.tobytes(),
+        sizes=files.sizes.tolist(),
+        stored=(stored & embedded).tolist(),
     )
 
 

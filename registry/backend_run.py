@@ -150,6 +150,7 @@ class Run:
 
     def made(self, version: Version) -> bool:
         """Whether a version that this run logged is new: exactly these files may have been one before."""
+        assert str(version) in self._logged, version
         with translated(f"ask what made '{version}'"):
             maker = self._logged[str(version)].logged_by()
             return maker is None or maker.id == self.sdk.id

@@ -1,7 +1,7 @@
 """Files whose content is known by its md5, and the digest by which W&B knows a version that holds them.
 
-They may be very many, so they lie side by side in columns: an object for each of sixty thousand files takes longer to make than
-a push of one that changed has otherwise to wait for its own process.
+They may be very many, so they lie side by side in columns: where one of sixty thousand changed, making an object for each of
+them would be most of the work.
 """
 
 from __future__ import annotations

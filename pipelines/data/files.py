@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple, overload
 
@@ -89,8 +89,8 @@ class Files(Sequence[File]):
         return self.stamps[:, 0]
 
     @cached_property
-    def parents(self) -> Sequence[str]:
-        """The folder of each, relative as the names are; empty for those that lie in none."""
+    def folders(self) -> Sequence[str]:
+        """Where each lies, relative as the names are; empty for those at the top."""
         return [name.rpartition("/")[0] for name in self.names]
 
     @property
@@ -111,6 +111,10 @@ class Files(Sequence[File]):
             self._paths if isinstance(self._paths, str) else [self._paths[place] for place in places],
             None if self._offsets is None else [self._offsets[place] for place in places],
         )
+
+    def are_among(self, names: Container[str]) -> NDArray[np.bool_]:
+        """Whether each has one of these names, shape (n,)."""
+        return np.array([name in names for name in self.names], dtype=bool)
 
     @property
     def whole(self) -> Files:

@@ -27,10 +27,10 @@ _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif",
 
 
 class _Images(NamedTuple):
-    """Images of one split: their ids within it, and the class in whose folder each lies."""
+    """Images of one split: their ids, `<split>/...`, and the class in whose folder each lies."""
 
     files: Files
-    ids: Sequence[str]
+    items: Sequence[str]
     labels: Sequence[str]
 
 
@@ -84,12 +84,12 @@ class FolderSource:
         return self._stack.rendering
 
     def read(self, split: str, advance: Advance) -> Split:
-        files, ids, labels = self._images[split]
+        files, items, labels = self._images[split]
         index = {label: position for position, label in enumerate(self.labels)}
         inputs, digests = self._stack.read(files, advance)
         return Split(
             name=split,
-            items=np.array([f"{split}/{id_}" for id_ in ids], dtype=np.str_),
+            items=np.array(items, dtype=np.str_),
             inputs=inputs,
             targets=np.array([index[label] for label in labels], dtype=np.int64),
             digests=digests,
@@ -104,9 +104,9 @@ def open_images(files: Files, options: Options, stack: Stack) -> FolderSource:
     Raises:
         BadData: images without a class folder, or splits beside classes.
     """
-    parents = files.parents
+    folders = files.folders
     # Folders are few where files are many, so whatever the folder decides is decided once: all words of a path but the last.
-    above = {parent: tuple(parent.split("/")) if parent else () for parent in dict.fromkeys(parents)}
+    above = {parent: tuple(parent.split("/")) if parent else () for parent in dict.fromkeys(folders)}
     cut = 0
     while all(len(path) > cut + 1 and not split_named(path[cut]) for path in above.values()) and (
         len({path[cut] for path in above.values()}) == 1
@@ -126,7 +126,7 @@ def open_images(files: Files, options: Options, stack: Stack) -> FolderSource:
     spelled: dict[str, str] = {}
     for parent, path in above.items():
         if len(path) < depth:
-            name = files.names[parents.index(parent)]
+            name = files.names[folders.index(parent)]
             wanted = "/".join([*(path or splits[:1]), "<class>", name.rpartition("/")[2]])
             raise BadData(f"{name} lies in no class folder", hint=f"put it at {wanted}")
         split = split_of[parent] = (split_named(path[0]) if splits else None) or TRAIN
@@ -136,8 +136,8 @@ def open_images(files: Files, options: Options, stack: Stack) -> FolderSource:
     start_of = {parent: len(parent) - len("/".join(path[depth - 1 :])) for parent, path in above.items()}
     found = {}
     for split in dict.fromkeys(split_of.values()):
-        mine = np.array([split_of[parent] == split for parent in parents], dtype=bool)
-        some, places = files.at(mine), [*compress(parents, mine.tolist())]
-        ids = [name[start_of[place] :] for name, place in zip(some.names, places, strict=True)]
-        found[split] = _Images(some, ids, [label_of[place] for place in places])
+        mine = np.array([split_of[parent] == split for parent in folders], dtype=bool)
+        some, places = files.at(mine), [*compress(folders, mine.tolist())]
+        items = [f"{split}/{name[start_of[place] :]}" for name, place in zip(some.names, places, strict=True)]
+        found[split] = _Images(some, items, [label_of[place] for place in places])
     return FolderSource(files, found, labels=options.labels, stack=stack)

@@ -58,13 +58,15 @@ def are_paired(files: Files) -> bool:
     One word alone proves nothing: `mask` is also a class of people who wear one.
     """
     by_folder: dict[_Key, set[bool]] = {}
-    for place in set(files.parents):  # folders are few where files are many
+    for place in set(files.folders):  # folders are few where files are many
         folders = place.lower().split("/")
         for position, word in enumerate(folders):
             if word in _IMAGES or word in _MASKS:
                 by_folder.setdefault((*folders[:position], "", *folders[position + 1 :]), set()).add(word in _MASKS)
     if any(len(kinds) == 2 for kinds in by_folder.values()):
         return True
+    if f"{_SUFFIX}." not in "\n".join(files.names).lower():
+        return False
     stems = [_stem(name) for name in files.names if f"{_SUFFIX}." in name.lower()]
     pictured = {stem.removesuffix(_SUFFIX) for stem in stems if stem.endswith(_SUFFIX)}
     return bool(pictured) and any(_stem(name) in pictured for name in files.names)

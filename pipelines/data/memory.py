@@ -73,8 +73,9 @@ class Memory:
         found = Album(files.names, self.looks)
         if rendered == self.rendered:
             rows = self._as_they_were(files)
-            known = self.table[rows[rows >= 0]]
-            found.digests[rows >= 0], found.which[rows >= 0] = known["digest"], known["which"]
+            same = rows >= 0
+            found.digests[same] = self.table["digest"][rows[same]]
+            found.which[same] = self.table["which"][rows[same]]
         return found
 
     def knows(self, files: Files) -> NDArray[np.bool_]:
@@ -141,11 +142,10 @@ class Memory:
         table["md5"][seen:] = np.frombuffer(b"".join(made.values()), np.uint8).reshape(-1, 16)
         table["is_pushed"][: len(hashed)] = table["is_pushed"][seen:] = bool(version)
         rows = np.concatenate([pictures.rows(hashed.names), pictures.rows(others.names), np.full(len(made), -1)])
+        shown = rows >= 0
+        table["digest"][shown] = pictures.digests[rows[shown]]
         table["which"] = -1
-        table["digest"][rows >= 0], table["which"][rows >= 0] = (
-            pictures.digests[rows[rows >= 0]],
-            pictures.which[rows[rows >= 0]],
-        )
+        table["which"][shown] = pictures.which[rows[shown]]
         with suppress(OSError):
             _write(Memory(self.file, rendered, pictures.looks, version, names, table))
 

@@ -167,12 +167,12 @@ def inspect(
         files=len(data),
         bytes=int(data.sizes.sum()),
     )
-    used = {*data.names} if len(data) < len(folder.files) else {*folder.files.names}
+    ignored = folder.files.at(~folder.files.are_among(set(data.names))) if len(data) < len(folder.files) else Files.of(())
     return Inspection(
         spec=spec,
         kept=kept,
         data=data,
-        ignored=tuple(name for name in folder.files.names if name not in used),
+        ignored=tuple(ignored.names),
         pictures=pictures,
         rendered=wanted.key,
     )

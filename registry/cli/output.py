@@ -1,7 +1,7 @@
 """The only printer: data on stdout, everything said to a person (notices, progress, hints) on stderr.
 
-With `--json` stdout carries exactly one JSON document with a `schema_version`; without it, tables. rich does the drawing
-and already falls silent or plain when the stream is not a terminal.
+With `--json` stdout carries exactly one JSON document with a `schema_version`; without it, tables. rich does the drawing, and
+what is drawn becomes plain where the stream is not a terminal; a plain line is written there without it.
 """
 
 from __future__ import annotations

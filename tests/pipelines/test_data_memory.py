@@ -101,7 +101,7 @@ def test_a_file_that_changed_a_moment_ago_is_not_remembered(
     [
         lambda content: b"",
         lambda content: b"[]\n",
-        lambda content: b'{"version": 99}\n',
+        lambda content: b'{"format": 99}\n',
         lambda content: content[:-1],
         lambda content: content.replace(b"a.csv", b"b.csv"),
         lambda content: content[:200].replace(b"\0", b"\1") + content[200:],
