@@ -8,6 +8,7 @@ Names are relative to the folder, with `/`, sorted by code point: the order of i
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from pipelines.data.spec import DESCRIPTION
 from pipelines.data.walking import Found, walk
 from registry.errors import BadData, RegError
 
+# What stands for bytes that are no text, and what cannot be seen: no server would take such a name for a path.
+_ODD = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _DOCUMENTS = frozenset({"readme", "license", "licence", "notice", "citation", "datasheet"})
 
 
@@ -83,9 +86,7 @@ def _below(root: Path, *, linked: bool, walked: Callable[[str], Found]) -> Files
         found = walked(str(root))
     except OSError as exc:
         raise _not_walked(root, exc) from exc
-    try:
-        "".join(found.names).encode()
-    except UnicodeEncodeError:
+    if _ODD.search("".join(found.names)):
         for name in found.names:
             _check_name(name)
     if not linked:
@@ -102,10 +103,11 @@ def _not_walked(root: Path, exc: OSError) -> RegError:
 
 
 def _check_name(name: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError as exc:
-        raise BadData(f"the name of {os.fsencode(name)!r} is not UTF-8", hint="rename the file") from exc
+    odd = _ODD.search(name)
+    if odd is not None and odd[0] >= "\ud800":
+        raise BadData(f"the name of {os.fsencode(name)!r} is not UTF-8", hint="rename the file")
+    if odd is not None:
+        raise BadData(f"the name of {name!r} holds {odd[0]!r}, which nobody sees", hint="rename the file")
 
 
 def _check_link(root: Path, link: Path) -> None:

@@ -176,6 +176,13 @@ def test_a_name_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
         inspect(folder)
 
 
+def test_a_name_with_a_line_break_is_refused(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pets", PETS)
+    (folder / "train/cat/1.png").rename(folder / "train/cat/1\n.png")
+    with pytest.raises(BadData, match=r"^the name of 'train/cat/1\\n.png' holds '\\n', which nobody sees$"):
+        inspect(folder)
+
+
 @pytest.mark.parametrize(
     ("yaml", "message", "hint"),
     [
