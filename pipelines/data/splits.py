@@ -87,14 +87,12 @@ def _drawn(
         keys: what each group is drawn by.
         groups: which group each item belongs to; a group is of the class of its first item.
     """
-    keyed = blake2b(key=str(seed).encode(), digest_size=16)
-
-    def draw(key: bytes) -> bytes:
+    keyed, draws = blake2b(key=str(seed).encode(), digest_size=16), bytearray()
+    for key in keys:
         hasher = keyed.copy()
         hasher.update(key)
-        return hasher.digest()
-
-    drawn = np.frombuffer(b"".join(map(draw, keys)), ">u8").reshape(-1, 2).astype(np.uint64)
+        draws += hasher.digest()
+    drawn = np.frombuffer(draws, ">u8").reshape(-1, 2).astype(np.uint64)
     _, first = np.unique(groups, return_index=True)
     classes, sizes = targets[first], np.bincount(groups, minlength=len(keys))
     is_test = np.zeros(len(keys), dtype=bool)
