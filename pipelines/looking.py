@@ -19,7 +19,7 @@ from pipelines.data.memory import Memory, recall
 from pipelines.data.options import Options
 from pipelines.data.reading import Inspection, OnProgress
 from pipelines.data.walking import Found, walk
-from registry.collector import no_collection, rare_collection
+from registry.collector import rare_collection
 from registry.embedded_disk import Intake
 from registry.errors import EnvironmentProblem
 from registry.scratch import scratch
@@ -65,8 +65,7 @@ def looking(
     new = Files.of(())
     with ExitStack() as stack:
         intake = stack.enter_context(Intake(settings.home))
-        with no_collection():
-            memory = recall(settings.home, path)
+        memory = recall(settings.home, path)
 
         def begin(files: Files) -> None:
             nonlocal new

@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from registry.collector import no_collection
-
 _MD5 = 16
 
 
@@ -44,10 +42,9 @@ class HashedFiles:
 
     def rows(self) -> dict[str, Hashed]:
         """Each by its name."""
-        with no_collection():
-            text = self.md5s.hex()
-            md5s = [text[start : start + 2 * _MD5] for start in range(0, len(text), 2 * _MD5)]
-            return dict(zip(self.names, map(Hashed, self.paths, md5s, self.sizes, self.stored), strict=True))
+        text = self.md5s.hex()
+        md5s = [text[start : start + 2 * _MD5] for start in range(0, len(text), 2 * _MD5)]
+        return dict(zip(self.names, map(Hashed, self.paths, md5s, self.sizes, self.stored), strict=True))
 
     def at(self, places: Sequence[int]) -> HashedFiles:
         """Those at these places, which are in order."""

@@ -10,6 +10,7 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.data.walking import stamp
 from registry.errors import BadData, RegError
 
 _LONGEST = 200
@@ -142,6 +143,19 @@ class Files(Sequence[File]):
     def __iter__(self) -> Iterator[File]:
         stamps = map(tuple, self.stamps[:, 1:].tolist())
         return map(File, self.names, self.paths, self.sizes.tolist(), stamps, self.offsets)
+
+
+def file_at(name: str, path: str) -> File:
+    """The file that lies at a path now.
+
+    Raises:
+        BadData: nothing is there, or its status cannot be read.
+    """
+    try:
+        size, modified, changed, inode = stamp(os.stat(path))
+    except OSError as exc:
+        raise unreadable(name, exc) from exc
+    return File(name, path, size, (modified, changed, inode))
 
 
 def joined(*several: Iterable[File]) -> Files:

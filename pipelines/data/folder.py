@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.data.files import File, Files, joined, unreadable
+from pipelines.data.files import File, Files, file_at, joined, unreadable
 from pipelines.data.options import FILE, Options, read_options
 from pipelines.data.spec import DESCRIPTION
 from pipelines.data.walking import Found, walk
@@ -119,11 +119,7 @@ def _check_link(root: Path, link: Path) -> None:
 
 def _file(name: str, path: str) -> File:
     _check_name(name)
-    try:
-        found = os.stat(path)
-    except OSError as exc:
-        raise unreadable(name, exc) from exc
-    return File(name, path, found.st_size, (found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+    return file_at(name, path)
 
 
 def _is_document(name: str) -> bool:

@@ -80,16 +80,13 @@ class Memory:
 
     def knows(self, files: Files) -> NDArray[np.bool_]:
         """Whether each file is as it was, and its md5 is remembered."""
-        rows = self._as_they_were(files)
-        found = rows >= 0
-        found[found] = self.table["is_hashed"][rows[found]]
-        return found
+        return self._hashed(files) >= 0
 
     def md5s(self, files: Files) -> NDArray[np.uint8]:
         """The md5 of each file, shape (n, 16); nothing but zeros for those that are not known."""
-        known = self.knows(files)
+        rows = self._hashed(files)
         found = np.zeros((len(files), 16), np.uint8)
-        found[known] = self.table["md5"][self._as_they_were(files)[known]]
+        found[rows >= 0] = self.table["md5"][rows[rows >= 0]]
         return found
 
     def pushed(self, files: Files, md5s: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -148,6 +145,11 @@ class Memory:
         table["which"][shown] = pictures.which[rows[shown]]
         with suppress(OSError):
             _write(Memory(self.file, rendered, pictures.looks, version, names, table))
+
+    def _hashed(self, files: Files) -> NDArray[np.int64]:
+        """The row of each file that is as it was and whose md5 is remembered, shape (n,), -1 of the others."""
+        rows = self._as_they_were(files)
+        return np.where(np.append(self.table["is_hashed"], False)[rows], rows, -1)
 
     def _as_they_were(self, files: Files) -> NDArray[np.int64]:
         """The row of each file that is as it was, shape (n,), -1 of the others."""

@@ -19,7 +19,7 @@ from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 
-from pipelines.data.files import File, joined, unreadable
+from pipelines.data.files import File, file_at, joined, unreadable
 from pipelines.data.folder import Folder
 from pipelines.data.splits import split_named
 from registry.copying import arriving
@@ -70,7 +70,7 @@ def pack(
         raise EnvironmentProblem(
             f"shards cannot be written to {folder}: {exc.strerror}", hint="export REG_HOME=/a/larger/disk"
         ) from exc
-    return [_described(path) for path in sorted(folder.iterdir())]
+    return [file_at(path.name, str(path)) for path in sorted(folder.iterdir())]
 
 
 def is_shard(name: str) -> bool:
@@ -136,7 +136,7 @@ def unpacked(folder: Path, target: Path) -> Path:
 
 def _unpack(folder: Path, target: Path) -> None:
     found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    shards = [_described(path) for path in found if path.parent == folder and is_shard(path.name)]
+    shards = [file_at(path.name, str(path)) for path in found if path.parent == folder and is_shard(path.name)]
     for path in found:
         if not (path.parent == folder and is_shard(path.name)):
             place = target / path.relative_to(folder)
@@ -204,8 +204,3 @@ def _members(shard: File, index: File) -> Iterator[File]:
             raise ValueError(f"it begins with '{' '.join(said)}' and names {count} files")
     except (OSError, ValueError) as exc:
         raise unreadable(index.name, exc) from exc
-
-
-def _described(path: Path) -> File:
-    found = path.stat()
-    return File(name=path.name, path=str(path), size=found.st_size, stamp=(found.st_mtime_ns, found.st_ctime_ns, found.st_ino))

@@ -52,13 +52,17 @@ def _walk(place: str, inside: str, names: list[str], stamps: array[int], links: 
     entries.sort(key=_order if has_folders else attrgetter("name"))
     for entry in entries:
         if entry.is_file(follow_symlinks=False):
-            status = entry.stat()
             names.append(inside + entry.name)
-            stamps.extend((status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & _LARGEST))
+            stamps.extend(stamp(entry.stat()))
         elif entry.is_symlink():
             links.append(inside + entry.name)
         elif entry.is_dir():
             _walk(entry.path, f"{inside}{entry.name}/", names, stamps, links)
+
+
+def stamp(status: os.stat_result) -> tuple[int, int, int, int]:
+    """By what a file is known without reading it, four signed numbers of 64 bits; see `Found.stamps`."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & _LARGEST
 
 
 def _order(entry: os.DirEntry[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines.data import walker, walking
+from pipelines.data.files import Files, file_at
 from pipelines.data.walker import Walker
 from pipelines.data.walking import walk
 
@@ -89,3 +90,13 @@ def test_of_few_files_there_is_no_process(folder: Path) -> None:
 def test_a_folder_that_is_gone_is_named(folder: Path) -> None:
     with Walker(folder / "gone", expected=9) as there, pytest.raises(OSError, match="gone"):
         there.found(str(folder / "gone"))
+
+
+def test_an_inode_of_any_size_is_a_stamp(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network file systems use all 64 bits of it."""
+    real = os.stat(folder / "a")
+    large = os.stat_result((real.st_mode, (1 << 64) - 1, *real[2:]), {"st_mtime_ns": 5, "st_ctime_ns": 6})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", lambda path: large)
+        file = file_at("a", str(folder / "a"))
+    assert Files.of([file]).stamps.tolist() == [[1, 5, 6, (1 << 63) - 1]]
